@@ -1,0 +1,266 @@
+# netstream: a TCP or TLS connection that never blocks. Stands on socket, select and tls as MicroPython ships them.
+#
+# Opening is a generator: whoever drives it decides how long to wait between two steps. Reading and writing return at once.
+# Every wait has a deadline, TLS is verified unless the program says otherwise in so many words, and an error tells the cure.
+# Only the DNS look-up may block (MicroPython has no other); an address that worked is used again before DNS is asked again.
+
+import select
+import socket
+import time
+from errno import EINPROGRESS
+
+from micropython import const
+
+_EAGAIN = const(11)
+_ECONNRESET = const(104)
+_ETIMEDOUT = const(110)
+_IPPROTO_TCP = const(6)
+_TCP_NODELAY = const(1)
+_IN = const(1)
+_OUT = const(4)
+_ERR_HUP = const(24)
+# What older TLS ports raise for "not yet": EAGAIN, and mbedTLS's WANT_READ and WANT_WRITE.
+_NOT_YET = (_EAGAIN, -_EAGAIN, -26880, -26752)
+
+
+class TLSError(OSError):
+    """
+    The peer could not be trusted, or TLS could not be agreed on.
+
+    args[1] starts with a word a program can test: "clock", "expired", "host", "ca" or "handshake"; the rest tells the cure.
+    """
+
+
+def load(source, what):
+    """
+    Return the bytes of a certificate or key.
+
+    source: a file name, or the PEM or DER text itself as str or bytes. what: its name, for the error.
+    Raises ValueError when the file can't be read.
+    """
+    if isinstance(source, str):
+        if "-----BEGIN" in source:
+            return source.encode()
+        try:
+            with open(source, "rb") as f:
+                return f.read()
+        except OSError:
+            raise ValueError("ssl: can't read " + what + " file " + source)
+    return source
+
+
+def tls_context(ssl, params=None):
+    """
+    Turn what a program passes as `ssl` into a context with wrap_socket(), or None for plain TCP.
+
+    ssl: None or False (plain); an SSLContext, used as it is; True, with `params` as umqtt.simple's ssl_params; or a dict
+    with "ca" (umqtt's "cadata" too), "cert", "key": file name or bytes, PEM or DER; "verify": False turns verification off.
+    Raises ValueError for a missing or unreadable ca, cert or key.
+    """
+    if not ssl:
+        return None
+    if ssl is True:
+        ssl = params or {}
+    if not isinstance(ssl, dict):
+        return ssl
+    import tls
+
+    get = ssl.get
+    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    ca = get("ca") or get("cadata")
+    if ca:
+        try:
+            context.load_verify_locations(load(ca, "ca"))
+        except (OSError, ValueError, TypeError) as e:
+            raise ValueError("ssl: bad ca: %s" % e)
+    elif get("verify", True):
+        # A board has no store of root certificates to fall back on.
+        raise ValueError("ssl: pass the service's root certificate, ssl={'ca': 'ca.der'}")
+    else:
+        context.verify_mode = tls.CERT_NONE
+    if get("cert"):
+        try:
+            context.load_cert_chain(load(ssl["cert"], "cert"), load(get("key"), "key"))
+        except (OSError, ValueError, TypeError) as e:
+            raise ValueError("ssl: bad cert or key: %s" % e)
+    return context
+
+
+def clock_is_set():
+    """Return whether the clock can be believed: TLS and signed tokens need it. Works for both epochs (1970 and 2000)."""
+    return time.gmtime()[0] >= 2024
+
+
+class NetStream:
+    """
+    One connection, opened as often as needed.
+
+    host, port: where to; ssl: a context of tls_context(), or None; name: the host name the certificate must carry and SNI
+    sends (default: host); timeout: seconds that opening, and a write that makes no headway, may take.
+
+    Raises OSError with a text that names what went wrong; TLSError when the peer can't be trusted.
+    """
+
+    def __init__(self, host, port, ssl=None, name=None, timeout=10):
+        self.host = host
+        self.port = port
+        self.ssl = ssl
+        self.name = name or host
+        self.timeout_ms = int(timeout * 1000)
+        self.want = _IN  # what a wait is for
+        self.sock = self._raw = self._address = None
+        self._poll = select.poll()
+        self._polled = 0
+        self._handshaking = False
+        self._due = 0
+
+    def start_clock(self):
+        """Give what follows `timeout` from now."""
+        self._due = time.ticks_add(time.ticks_ms(), self.timeout_ms)
+
+    def in_time(self, what):
+        """Raise OSError(ETIMEDOUT) when start_clock() was called longer ago than `timeout`. what: the thing awaited."""
+        if time.ticks_diff(self._due, time.ticks_ms()) <= 0:
+            raise OSError(_ETIMEDOUT, "no " + what + " within %d s" % (self.timeout_ms // 1000))
+
+    def open(self):
+        """
+        A generator that connects; it yields wherever it would wait: call wait(), then go on with it.
+
+        The TLS handshake follows with the first write (send() waits for it): every protocol here lets the client speak first.
+        """
+        self.close()
+        if self.ssl and not clock_is_set():
+            raise TLSError(-1, "clock not set: sync NTP before connecting")
+        address, self._address = self._address, None
+        for address in (address,) if address else self._resolve():
+            self.start_clock()
+            try:
+                yield from self._dial(address)
+                break
+            except OSError as e:
+                failed = e
+                self.close()
+        else:
+            raise OSError(failed.errno, "can't connect to %s:%d: %s" % (self.host, self.port, failed))
+        self._address = address
+        if self.ssl:
+            self._handshaking = True
+            self.sock = self.ssl.wrap_socket(
+                self._raw, server_hostname=self.name, do_handshake_on_connect=False
+            )
+
+    def _resolve(self):
+        try:
+            found = socket.getaddrinfo(self.host, self.port)
+        except OSError as e:
+            raise OSError(e.errno, "DNS can't resolve %s: check name and network" % self.host)
+        return [a for a in found if a[1] == socket.SOCK_STREAM]
+
+    def _dial(self, address):
+        self.sock = self._raw = sock = socket.socket(address[0], address[1], address[2])
+        sock.setblocking(False)
+        try:
+            sock.connect(address[-1])
+        except OSError as e:
+            if e.errno != EINPROGRESS:
+                raise
+        self._poll.register(sock, _OUT)
+        self._polled = self.want = _OUT
+        while True:
+            flags = self.wait(0)
+            if flags & _ERR_HUP:
+                # A second connect tells why the first one failed (MicroPython has no getsockopt).
+                sock.connect(address[-1])
+                raise OSError(_ECONNRESET)
+            if flags:
+                break
+            self.in_time("answer")
+            yield
+        try:
+            # Without it Nagle's algorithm holds the tail of a packet back for a delayed ACK.
+            sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+        except (OSError, AttributeError):
+            pass
+
+    def wait(self, ms):
+        """Wait at most ms milliseconds until the connection is ready for what the last call lacked. Return poll's flags."""
+        if not self._polled:
+            return 0
+        if self.want != self._polled:
+            self._polled = self.want
+            self._poll.modify(self._raw, self.want)
+        for event in self._poll.ipoll(ms):
+            return event[1]
+        return 0
+
+    def readinto(self, buf):
+        """Read what is there into buf. Return the number of bytes, or None for nothing yet; end of stream is an OSError."""
+        try:
+            n = self.sock.readinto(buf)
+        except (OSError, ValueError) as e:
+            n = self._explain(e)
+        if n == 0:
+            raise OSError(_ECONNRESET, "connection closed by the peer")
+        return n
+
+    def write(self, buf, off, n):
+        """Write n bytes of buf from off. Return how many were taken: 0 when there is no room yet."""
+        try:
+            sent = self.sock.write(buf, off, n)
+        except (OSError, ValueError) as e:
+            sent = self._explain(e)
+        if sent:
+            self._handshaking = False
+            return sent
+        # In mid-handshake the next word is usually the peer's.
+        self.want = _IN if self._handshaking else _OUT
+        return 0
+
+    def send(self, buf):
+        """A generator that writes all of buf (through the TLS handshake, if that is still to come)."""
+        self.start_clock()
+        n = len(buf)
+        off = 0
+        while True:
+            off += self.write(buf, off, n - off)
+            if off >= n:
+                self.want = _IN
+                return
+            self.in_time("TLS handshake" if self._handshaking else "room to write")
+            yield
+
+    def _explain(self, e):
+        # None for "not yet"; otherwise raises, with a reason and a cure where TLS only has a number.
+        if e.args and e.args[0] in _NOT_YET:
+            return None
+        text = str(e)
+        if "future" in text:
+            text = "clock: certificate not valid yet; sync NTP"
+        elif "expired" in text:
+            text = "expired: certificate has ended, or the clock is wrong (it says %d-%02d)" % (
+                time.gmtime()[:2]
+            )
+        elif "Common Name" in text:
+            text = "host: certificate is not for " + self.name
+        elif "trusted CA" in text:
+            text = "ca: certificate is not signed by the given ca; pass the service's root"
+        elif self._handshaking:
+            text = "handshake: " + text
+        else:
+            raise e
+        raise TLSError(-1, text)
+
+    def close(self):
+        """Close the connection; harmless when there is none."""
+        if self._polled:
+            self._poll.unregister(self._raw)
+            self._polled = 0
+        # After a failed handshake the TLS object has let go of its socket: close both.
+        for sock in (self.sock, self._raw):
+            try:
+                sock.close()
+            except (OSError, AttributeError):
+                pass
+        self.sock = self._raw = None
+        self._handshaking = False
