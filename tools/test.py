@@ -1,0 +1,30 @@
+"""
+Runs the tests: `python3 tools/test.py [pytest arguments]`, with any Python 3.9 or newer.
+
+    python3 tools/test.py                                  all of them
+    python3 tools/test.py host_tests/test_ibmiotf.py       one file
+    python3 tools/test.py -k "cut and micropython" -x      what pytest can select
+
+Paths are relative to the project. Ends with pytest's status: 0 when everything passed.
+"""
+
+import os
+import subprocess
+import sys
+
+import workshop
+
+
+def main():
+    workshop.enter(__file__)
+    if workshop.why_no_micropython():
+        workshop.say(workshop.why_no_micropython() + "; its half of the tests is skipped")
+    command = [sys.executable, "-m", "pytest"] + sys.argv[1:]
+    # The tests import tools/ and run device code; no bytecode is to litter the checkout.
+    return subprocess.call(
+        command, cwd=workshop.ROOT, env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
