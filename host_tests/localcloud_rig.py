@@ -1,0 +1,135 @@
+"""What the tests of the local cloud share: a server in a thread, and a client made of a raw socket."""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+
+from localcloud import mqtt_codec as mq
+from localcloud import mqtt_server
+from localcloud.background import Background
+
+
+@contextlib.contextmanager
+def running(*services, tls=None, websocket=False, **options):
+    """A Server with these services on a free port of 127.0.0.1: gives (server, port, background)."""
+    with Background() as background:
+
+        async def start():
+            server = mqtt_server.Server(**options)
+            for service in services:
+                server.add(service)
+            listener = await server.listen("mqtt", "127.0.0.1", 0, tls, websocket)
+            return server, listener.port
+
+        server, port = background.call(start())
+        try:
+            yield server, port, background
+        finally:
+            background.call(server.stop())
+
+
+class Raw:
+    """An MQTT client that does exactly what it is told. Every wait ends after `timeout` seconds."""
+
+    def __init__(self, port, timeout=10, tls=None, host="127.0.0.1"):
+        self.sock = socket.create_connection((host, port), timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=host)
+        self.parser = mq.Parser()
+
+    def send(self, *packets):
+        """Packets or bytes, in one write."""
+        self.sock.sendall(b"".join(p if isinstance(p, bytes) else p.encode() for p in packets))
+        return self
+
+    def read(self):
+        """The next packet; None at the end of the stream."""
+        while True:
+            packet = next(self.parser, None)
+            if packet is not None:
+                return packet
+            try:
+                data = self.sock.recv(65536)
+            except (ConnectionError, OSError) as e:
+                if isinstance(e, socket.timeout):
+                    raise
+                return None
+            if not data:
+                assert not self.parser.pending, "the stream ends within a packet"
+                return None
+            self.parser.feed(data)
+
+    def expect(self, *packets):
+        """The next packets must be these."""
+        for packet in packets:
+            assert self.read() == packet
+        return self
+
+    def silent(self, seconds=0.2):
+        """Nothing may come for so long."""
+        assert next(self.parser, None) is None
+        self.sock.settimeout(seconds)
+        try:
+            data = self.sock.recv(1)
+        except socket.timeout:
+            return self
+        finally:
+            self.sock.settimeout(10)
+        raise AssertionError("unexpected: %r" % data)
+
+    def closed(self):
+        """The server must close, without another word."""
+        assert self.read() is None
+        return self
+
+    def connect(self, client_id="c", present=False, **options):
+        self.send(mq.Connect(client_id, **options))
+        assert self.read() == mq.Connack(0, present)
+        return self
+
+    def subscribe(self, *filters, pid=1, codes=None):
+        """filters: (filter, qos) or filter."""
+        filters = [(f, 0) if isinstance(f, str) else f for f in filters]
+        self.send(mq.Subscribe(pid, filters))
+        assert self.read() == mq.Suback(pid, [q for _, q in filters] if codes is None else codes)
+        return self
+
+    def sync(self):
+        """Everything sent so far has been handled when this returns."""
+        return self.send(mq.Pingreq()).expect(mq.Pingresp())
+
+    def leave(self):
+        self.send(mq.Disconnect())
+        self.closed()
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        """End the connection as a crash does, without a goodbye."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+def until(condition, timeout=10):
+    """Wait until condition() is true; its value."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.005)
