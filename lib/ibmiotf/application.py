@@ -3,8 +3,7 @@ An IBM IoT Foundation application: hears devices' events, commands and status, s
 speaks for devices. Stands on ibmiotf's common part.
 """
 
-import ibmiotf
-from ibmiotf import AbstractClient, InvalidEventException, Message, space, topic
+from ibmiotf import AbstractClient, InvalidEventException, JsonCodec, Received, level
 
 _STATUS = (
     "Action Time ClientAddr Port Protocol User ConnectTime Reason ReadBytes ReadMsg WriteBytes "
@@ -12,49 +11,64 @@ _STATUS = (
 )
 
 
-class _FromDevice(Message):
+def _any(what, value, n=32):
+    return value if value == "+" else level(what, value, n)
+
+
+def _space(deviceType, deviceId, check=level):
+    # The front part of a device's full topics.
+    return "iot-2/type/%s/id/%s/" % (
+        check("deviceType", deviceType, 36),
+        check("deviceId", deviceId, 36),
+    )
+
+
+class _FromDevice(Received):
     def __init__(self, parsed, payload):
-        _, self.deviceType, self.deviceId, name, fmt = parsed
+        self.deviceType, self.deviceId = parsed[1:3]
+        if not self.deviceType:
+            raise InvalidEventException("not from a device's space")
         self.device = self.deviceType + ":" + self.deviceId
-        self._name(name)
-        super().__init__(payload, fmt)
+        super().__init__(parsed, payload)
 
 
 class Event(_FromDevice):
-    """A device's event: device ("type:id"), deviceType, deviceId, event, format, data, payload."""
-
-    def _name(self, name):
-        self.event = name
+    """
+    A device's event: device ("type:id"), deviceType, deviceId, event, format, data, timestamp,
+    payload.
+    """
 
 
 class Command(_FromDevice):
     """A command on its way to a device: as Event, with command instead of event."""
 
-    def _name(self, name):
-        self.command = name
-
 
 class Status:
     """
-    A device's coming or going: device, deviceType, deviceId, retained, payload, and action, time,
-    clientAddr, clientId, port, protocol, user, connectTime; at "Disconnect" reason, readBytes,
-    readMsg, writeBytes, writeMsg, closeCode. What the service didn't say is None.
+    A client's coming or going: action ("Connect" or "Disconnect"), time, clientAddr, clientId,
+    port, protocol, user, connectTime; at "Disconnect" reason, readBytes, readMsg, writeBytes,
+    writeMsg, closeCode. What the service didn't say is None; times are as Event.timestamp.
+
+    device ("type:id"), deviceType, deviceId: None when it is an application, whose id is appId.
+    retained: True for how things stood when we subscribed. payload: the whole as a dict.
     """
 
     def __init__(self, parsed, payload, retained=False):
-        kind, self.deviceType, self.deviceId, app, _ = parsed
-        if kind == "mon":
-            self.device = self.deviceType + ":" + self.deviceId
-        else:
-            self.applicationId = app
-        self.payload, _ = ibmiotf.decode_json(payload)
+        _, self.deviceType, self.deviceId, self.appId, _ = parsed
+        self.device = self.deviceType and self.deviceType + ":" + self.deviceId
         self.retained = retained
-        said = self.payload
+        self.payload = payload
+        said = self.payload = JsonCodec.decode(self).data
         if not isinstance(said, dict):
-            raise InvalidEventException("a status must be a JSON object")
+            raise InvalidEventException("status: must be a JSON object")
         self.clientId = said.get("ClientID")
+        from ibmiotf import timestamp
+
         for key in _STATUS.split():
-            setattr(self, key[0].lower() + key[1:], said.get(key))
+            value = said.get(key)
+            if key[-4:] == "Time":
+                value = timestamp.parse(value)
+            setattr(self, key[0].lower() + key[1:], value)
 
 
 class Client(AbstractClient):
@@ -62,12 +76,14 @@ class Client(AbstractClient):
     Client({"org", "id", "auth-method": "apikey", "auth-key", "auth-token", "ca", ...}).
 
     deviceEventCallback(Event), deviceCommandCallback(Command), deviceStatusCallback(Status),
-    appStatusCallback(Status): set at any time. Further options as device.Client.
+    appStatusCallback(Status): set at any time. "type": "shared" makes it one of several that
+    share the messages (client id A:…): clean session, and QoS 0. Further options as device.Client.
     Raises ConfigurationException, UnsupportedAuthenticationMethod.
     """
 
     def __init__(self, options, logHandlers=None):
-        super().__init__(options, "a", ("id",), "apikey", None)
+        self._shared = options.get("type") == "shared"
+        super().__init__(options, "A" if self._shared else "a", ("org", "id"), "apikey")
         self.deviceEventCallback = None
         self.deviceCommandCallback = None
         self.deviceStatusCallback = None
@@ -76,59 +92,78 @@ class Client(AbstractClient):
     def subscribeToDeviceEvents(
         self, deviceType="+", deviceId="+", event="+", msgFormat="+", qos=0
     ):
-        """Hear events; "+" stands for all. Returns False in QuickStart without a deviceId."""
-        return self._hear("evt", deviceType, deviceId, event, msgFormat, qos)
+        """
+        Hear events; "+" stands for all. True, or False in QuickStart unless type and id are given.
+
+        Remembered, and made again after a reconnect; a refusal reaches errorCallback.
+        Raises ValueError for a name that can't be one.
+        """
+        return self._listen("evt/", deviceType, deviceId, event, msgFormat, qos)
 
     def subscribeToDeviceCommands(
         self, deviceType="+", deviceId="+", command="+", msgFormat="+", qos=1
     ):
-        """Hear the commands sent to devices. Returns False in QuickStart."""
-        return not self._quickstart and self._hear(
-            "cmd", deviceType, deviceId, command, msgFormat, qos
+        """Hear the commands that devices get; as subscribeToDeviceEvents. False in QuickStart."""
+        return not self.quickstart and self._listen(
+            "cmd/", deviceType, deviceId, command, msgFormat, qos
         )
 
     def subscribeToDeviceStatus(self, deviceType="+", deviceId="+", qos=0):
-        """Hear devices connect and disconnect. Returns False in QuickStart without a deviceId."""
-        if self._quickstart and "+" in (deviceType, deviceId):
-            return False
-        return self._subscribe(space(deviceType, deviceId, True) + "mon", qos)
+        """Hear devices connect and disconnect; as subscribeToDeviceEvents."""
+        return self._listen("mon", deviceType, deviceId, None, None, qos)
 
-    def _hear(self, kind, deviceType, deviceId, name, fmt, qos):
-        if self._quickstart and "+" in (deviceType, deviceId):
+    def subscribeToAppStatus(self, appId="+", qos=0):
+        """Hear applications connect and disconnect; False in QuickStart unless an id is given."""
+        if self.quickstart and appId == "+":
             return False
-        return self._subscribe(
-            topic(kind, name, fmt, space(deviceType, deviceId, True), True), qos
-        )
+        return self._hear("iot-2/app/%s/mon" % _any("appId", appId, 128), qos)
+
+    def _listen(self, what, deviceType, deviceId, name, fmt, qos):
+        if self.quickstart and "+" in (deviceType, deviceId):
+            return False
+        topic = _space(deviceType, deviceId, _any) + what
+        if name:
+            topic += _any("event or command", name) + "/fmt/" + _any("format", fmt)
+        return self._hear(topic, 0 if self._shared else qos)
 
     def publishEvent(self, deviceType, deviceId, event, msgFormat=None, data=None, qos=0):
         """
         Send an event as if the device had: (…, event, data, qos=0) as IOTF JSON, or
         (…, event, msgFormat, data, qos=0). Returns and raises as device.Client.publishEvent.
         """
-        return self._publish(space(deviceType, deviceId), "evt", event, msgFormat, data, qos)
+        return self._send(_space(deviceType, deviceId) + "evt/", event, msgFormat, data, qos)
 
     def publishCommand(self, deviceType, deviceId, command, msgFormat=None, data=None, qos=0):
         """
         Send a command: (…, command, data=None, qos=0) as IOTF JSON, or
-        (…, command, msgFormat, data=None, qos=0). Returns False in QuickStart; otherwise
-        returns and raises as device.Client.publishEvent.
+        (…, command, msgFormat, data=None, qos=0). False in QuickStart; otherwise returns and
+        raises as device.Client.publishEvent.
         """
-        if self._quickstart:
-            return False
-        return self._publish(space(deviceType, deviceId), "cmd", command, msgFormat, data, qos)
+        return not self.quickstart and self._send(
+            _space(deviceType, deviceId) + "cmd/", command, msgFormat, data, qos
+        )
 
-    def _understand(self, parsed, payload, retained):
+    def _read(self, parsed, payload, retained):
         kind = parsed[0]
         if kind == "evt":
-            return self.deviceEventCallback, Event(parsed, payload)
+            message = Event(parsed, payload)
+            message.event = parsed[3]
+            return self.deviceEventCallback, message
         if kind == "cmd":
-            return self.deviceCommandCallback, Command(parsed, payload)
-        status = Status(parsed, payload, retained)
-        return (self.deviceStatusCallback if kind == "mon" else self.appStatusCallback), status
+            message = Command(parsed, payload)
+            message.command = parsed[3]
+            return self.deviceCommandCallback, message
+        return (self.deviceStatusCallback if kind == "mon" else self.appStatusCallback), Status(
+            parsed, payload, retained
+        )
 
 
 def ParseConfigFile(path):
-    """Options from an INI file ([application] or no section). Raises ConfigurationException."""
-    return ibmiotf.read_config(
-        path, "application", ("org", "id", "auth-method", "auth-key", "auth-token")
-    )
+    """
+    The options of an INI file: its [application] section, or a file without any section line.
+
+    Missing keys are None. Raises ConfigurationException.
+    """
+    from ibmiotf import config
+
+    return config.read(path, "application", ("org", "id", "auth-method", "auth-key", "auth-token"))

@@ -1,10 +1,9 @@
 """An IBM IoT Foundation device: sends events, hears commands. Stands on ibmiotf's common part."""
 
-import ibmiotf
-from ibmiotf import AbstractClient, Message
+from ibmiotf import AbstractClient, InvalidEventException, Received
 
 
-class Command(Message):
+class Command(Received):
     """A command: command, format, data, timestamp, payload."""
 
 
@@ -19,12 +18,11 @@ class Client(AbstractClient):
     """
 
     def __init__(self, options, logHandlers=None):
-        super().__init__(options, "d", ("type", "id"), "token", "use-token-auth")
-        self.typeId = self.options["type"]
-        self.deviceId = self.options["id"]
+        super().__init__(options, "d", ("org", "type", "id"), "token", "use-token-auth")
         self.commandCallback = None
-        if not self._quickstart:
-            self._subscribe("iot-2/cmd/+/fmt/+", 1)
+        self._front = "iot-2/"
+        if not self.quickstart:
+            self._hear(self._front + "cmd/+/fmt/+", 1)
 
     def publishEvent(self, event, msgFormat=None, data=None, qos=0):
         """
@@ -37,17 +35,22 @@ class Client(AbstractClient):
         Raises ValueError for a bad event name or qos, InvalidEventException for data that JSON
         can't hold or over 131072 bytes, MissingMessageEncoderException.
         """
-        return self._publish("iot-2/", "evt", event, msgFormat, data, qos)
+        return self._send(self._front + "evt/", event, msgFormat, data, qos)
 
-    def _understand(self, topic, payload, retained):
-        kind, _, _, name, fmt = topic
-        if kind != "cmd":
-            raise ibmiotf.InvalidEventException("not a command: " + kind)
-        command = Command(payload, fmt)
-        command.command = name
+    def _read(self, parsed, payload, retained):
+        if parsed[0] != "cmd":
+            raise InvalidEventException("not a command: " + parsed[0])
+        command = Command(parsed, payload)
+        command.command = parsed[3]
         return self.commandCallback, command
 
 
 def ParseConfigFile(path):
-    """Options from an INI file ([device] or no section). Raises ConfigurationException."""
-    return ibmiotf.read_config(path, "device", ("org", "type", "id", "auth-method", "auth-token"))
+    """
+    The options of an INI file: its [device] section, or a file without any section line.
+
+    Missing keys are None. Raises ConfigurationException.
+    """
+    from ibmiotf import config
+
+    return config.read(path, "device", ("org", "type", "id", "auth-method", "auth-token"))
