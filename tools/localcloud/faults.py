@@ -1,0 +1,419 @@
+"""
+A misbehaving peer: a TCP proxy in front of a real MQTT server that breaks the rules on command.
+
+    with FaultProxy(host, port) as proxy:      # proxy.host, proxy.port: what a client connects to
+        proxy.apply("drop_acks", connections=1)  # the next connection only; None: until lift()
+        ...
+        proxy.lift()
+        proxy.connections, proxy.seen["up"][PUBLISH]  # what came through, packet by packet
+
+FAULTS names every fault. Those about packets cut the stream into packets with a framing of their
+own (header and length, nothing else), so that a fault hits packet borders exactly; with TLS in the
+stream only the byte faults make sense: put the TLS server behind, or give `tls` to end TLS here.
+
+"up" is client to server, "down" is server to client.
+"""
+
+import asyncio
+import collections
+
+from .background import Background
+
+CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
+SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 10, 11, 12, 13, 14
+ACKS = (PUBACK, PUBREC, PUBCOMP)
+
+_CHUNK = 65536
+
+
+class Framer:
+    """Cuts a byte stream into MQTT packets; feed() returns those that are whole now."""
+
+    def __init__(self):
+        self._rest = b""
+
+    def feed(self, data):
+        data = self._rest + data
+        packets = []
+        while True:
+            length = shift = 0
+            at = 1
+            while at < len(data):
+                length |= (data[at] & 127) << shift
+                at += 1
+                if data[at - 1] < 128:
+                    break
+                shift += 7
+            else:
+                break
+            if at + length > len(data):
+                break
+            packets.append(data[: at + length])
+            data = data[at + length :]
+        self._rest = data
+        return packets
+
+
+class Fault:
+    """
+    Lets everything pass; subclasses don't. One object serves one connection.
+
+    up() and down() are given one packet and yield the pieces to pass on instead; Fault.CUT ends the
+    connection on the spot (as a reset), None passes nothing.
+    """
+
+    CUT = object()
+    framed = True  # False: up() and down() see bytes as they come
+
+    def up(self, data):
+        yield data
+
+    def down(self, data):
+        yield data
+
+    async def accept(self, reader, writer):
+        """Before anything else; return False to have the connection closed."""
+        return True
+
+
+class Silent(Fault):
+    """Takes everything, the CONNECT too, and never answers."""
+
+    framed = False
+
+    def up(self, data):
+        return ()
+
+    def down(self, data):
+        return ()
+
+
+class StallMidPacket(Fault):
+    """The nth packet of a type comes down half; after that nothing does, and nothing goes up."""
+
+    def __init__(self, kind=PUBLISH, nth=1):
+        self.kind, self.left, self.stalled = kind, nth, False
+
+    def up(self, data):
+        if not self.stalled:
+            yield data
+
+    def down(self, data):
+        if self.stalled:
+            return
+        if data[0] >> 4 == self.kind:
+            self.left -= 1
+            if not self.left:
+                self.stalled = True
+                data = data[: max(1, len(data) // 2)]
+        yield data
+
+
+class OneByte(Fault):
+    """Everything passes, one byte at a time, each in a segment of its own."""
+
+    framed = False
+
+    def down(self, data):
+        for i in range(len(data)):
+            yield data[i : i + 1]
+
+    up = down
+
+
+class CutAt(Fault):
+    """The connection is reset when `count` bytes have passed in one direction ("up" or "down")."""
+
+    framed = False
+
+    def __init__(self, count, direction="down"):
+        self.left, self.direction = count, direction
+
+    def _pass(self, data, direction):
+        if direction != self.direction:
+            yield data
+            return
+        yield data[: self.left]
+        self.left -= len(data)
+        if self.left <= 0:
+            yield Fault.CUT
+
+    def up(self, data):
+        return self._pass(data, "up")
+
+    def down(self, data):
+        return self._pass(data, "down")
+
+
+class HalfOpen(Fault):
+    """After `count` packets down nothing passes any more either way, but no end is seen."""
+
+    def __init__(self, count=3):
+        self.left = count
+
+    def up(self, data):
+        if self.left > 0:
+            yield data
+
+    def down(self, data):
+        self.left -= 1
+        if self.left >= 0:
+            yield data
+
+
+class DuplicateAcks(Fault):
+    """Each PUBACK, PUBREC and PUBCOMP comes twice."""
+
+    def down(self, data):
+        yield data
+        if data[0] >> 4 in ACKS:
+            yield data
+
+
+class ReorderAcks(Fault):
+    """Acknowledgements come in pairs, the later one first (the last odd one after a while)."""
+
+    def __init__(self):
+        self.held = None
+
+    def down(self, data):
+        if data[0] >> 4 not in ACKS:
+            yield data
+        elif self.held is None:
+            self.held = data
+        else:
+            held, self.held = self.held, None
+            yield data
+            yield held
+
+
+class DropAcks(Fault):
+    """The first `count` acknowledgements never arrive."""
+
+    def __init__(self, count=3):
+        self.left = count
+
+    def down(self, data):
+        if data[0] >> 4 in ACKS and self.left:
+            self.left -= 1
+            return
+        yield data
+
+
+class SwallowPings(Fault):
+    """No PINGRESP; everything else is as it should be."""
+
+    def down(self, data):
+        if data[0] >> 4 != PINGRESP:
+            yield data
+
+
+class Inject(Fault):
+    """Says `words` of its own behind the nth packet down (the CONNACK is the first)."""
+
+    def __init__(self, words, nth=2, then_silent=False):
+        self.words, self.left, self.then_silent = words, nth, then_silent
+
+    def down(self, data):
+        if self.left <= 0 and self.then_silent:
+            return
+        yield data
+        self.left -= 1
+        if self.left == 0:
+            yield self.words
+
+
+class Connack(Fault):
+    """Refuses with this code whatever the server thinks."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def down(self, data):
+        if data[0] >> 4 == CONNACK:
+            yield bytes((0x20, 2, 0, self.code))
+            yield Fault.CUT
+
+
+class CloseAtOnce(Fault):
+    """Accepts, reads the first bytes (a TLS ClientHello, a CONNECT) and closes."""
+
+    framed = False
+
+    def up(self, data):
+        yield Fault.CUT
+
+
+class NeverReads(Fault):
+    """Accepts and never takes a byte: the client's send buffers fill."""
+
+    async def accept(self, reader, writer):
+        writer.transport.pause_reading()
+        await asyncio.sleep(3600)
+        return False
+
+
+class PublishFirst(Fault):
+    """A PUBLISH comes before the CONNACK."""
+
+    def down(self, data):
+        if data[0] >> 4 == CONNACK:
+            yield b"\x30\x04\x00\x01ab"
+        yield data
+
+
+FAULTS = {
+    "silent": Silent,
+    "stall_mid_packet": StallMidPacket,
+    "stall_mid_connack": lambda: StallMidPacket(CONNACK),
+    "stall_mid_suback": lambda: StallMidPacket(SUBACK),
+    "stall_mid_ack": lambda: StallMidPacket(PUBREC),
+    "one_byte": OneByte,
+    "cut": CutAt,
+    "half_open": HalfOpen,
+    "duplicate_acks": DuplicateAcks,
+    "reorder_acks": ReorderAcks,
+    "drop_acks": DropAcks,
+    "swallow_pings": SwallowPings,
+    "garbage": lambda: Inject(b"\xff" * 64),
+    "random_garbage": lambda: Inject(bytes(range(7, 250, 3))),
+    "wrong_flags": lambda: Inject(b"\x4f\x02\x00\x01"),
+    "reserved_type_0": lambda: Inject(b"\x00\x00"),
+    "reserved_type_15": lambda: Inject(b"\xf0\x00"),
+    "client_packet": lambda: Inject(b"\x82\x06\x00\x01\x00\x01a\x00"),
+    "qos_3": lambda: Inject(b"\x36\x05\x00\x01a\x00\x01"),
+    "second_connack": lambda: Inject(b"\x20\x02\x00\x00"),
+    "five_byte_length": lambda: Inject(b"\x30\xff\xff\xff\xff\x01"),
+    "length_256_mb": lambda: Inject(b"\x30\xff\xff\xff\x7f\x00\x01a", then_silent=True),
+    "topic_past_end": lambda: Inject(b"\x30\x05\x00\x09abc"),
+    "packet_id_0": lambda: Inject(b"\x32\x05\x00\x01a\x00\x00"),
+    "puback_too_long": lambda: Inject(b"\x40\x03\x00\x01\x00"),
+    "connack_1": lambda: Connack(1),
+    "connack_2": lambda: Connack(2),
+    "connack_3": lambda: Connack(3),
+    "connack_4": lambda: Connack(4),
+    "connack_5": lambda: Connack(5),
+    "connack_9": lambda: Connack(9),
+    "publish_before_connack": PublishFirst,
+    "close_at_once": CloseAtOnce,
+    "never_reads": NeverReads,
+}
+
+
+class FaultProxy:
+    """
+    host, port: the server behind. tls: an ssl.SSLContext with which the proxy is the TLS server.
+    delay: seconds that each piece waits, each way.
+
+    connections: how many came. seen: {"up": Counter, "down": Counter} of packet types that came in
+    (before a fault changed them). bytes: the same of bytes. last_fault: the Fault object of the
+    newest connection.
+    """
+
+    def __init__(self, host, port, tls=None, delay=0):
+        self._server_at = (host, port)
+        self._tls = tls
+        self._delay = delay
+        self._make = None
+        self._uses = 0
+        self._writers = set()
+        self.connections = 0
+        self.last_fault = None
+        self.seen = {"up": collections.Counter(), "down": collections.Counter()}
+        self.bytes = {"up": 0, "down": 0}
+        self._background = Background()
+        try:
+            self._server = self._background.call(
+                asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+            )
+        except BaseException:
+            self._background.stop()
+            raise
+        self.host, self.port = self._server.sockets[0].getsockname()[:2]
+
+    def apply(self, fault, *args, connections=1):
+        """
+        fault: a name of FAULTS, with args for it, or a callable that makes a Fault. connections:
+        how many of the next connections it befalls; None: all until lift().
+        """
+        make = FAULTS[fault] if isinstance(fault, str) else fault
+        self._make = lambda: make(*args)
+        self._uses = -1 if connections is None else connections
+
+    def lift(self):
+        """New connections are served properly again; those that are broken stay so."""
+        self._uses = 0
+
+    def cut(self):
+        """Reset every connection there is."""
+        self._background.do(self._cut_all)
+
+    def _cut_all(self):
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def stop(self):
+        """Close everything."""
+        self._server.close()
+        self._background.stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.stop()
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        fault = Fault()
+        if self._uses:
+            self._uses -= self._uses > 0
+            fault = self._make()
+        self.last_fault = fault
+        self._writers.add(writer)
+        server_writer = None
+        try:
+            if not await fault.accept(reader, writer):
+                return
+            server_reader, server_writer = await asyncio.open_connection(*self._server_at)
+            self._writers.add(server_writer)
+            pumps = [
+                asyncio.ensure_future(self._pump(reader, server_writer, "up", fault)),
+                asyncio.ensure_future(self._pump(server_reader, writer, "down", fault)),
+            ]
+            done, pending = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in pending:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        except OSError:
+            pass
+        finally:
+            for end in (writer, server_writer):
+                if end is not None:
+                    self._writers.discard(end)
+                    end.close()
+
+    async def _pump(self, reader, writer, direction, fault):
+        handle = getattr(fault, direction)
+        framer, counter = Framer(), Framer()
+        while True:
+            data = await reader.read(_CHUNK)
+            if not data:
+                return
+            self.bytes[direction] += len(data)
+            packets = counter.feed(data)
+            for packet in packets:
+                self.seen[direction][packet[0] >> 4] += 1
+            for piece in framer.feed(data) if fault.framed else (data,):
+                for part in handle(piece):
+                    if part is Fault.CUT:
+                        await writer.drain()
+                        writer.transport.abort()
+                        return
+                    if self._delay:
+                        await asyncio.sleep(self._delay)
+                    writer.write(part)
+                    if len(part) == 1:
+                        # A segment of its own: let the loop send it before the next one.
+                        await asyncio.sleep(0)
+            await writer.drain()
