@@ -26,16 +26,16 @@ class Session:
     """
     A server's address and the credentials for it; keeps one connection open between requests.
 
-    ssl: a dict {"ca": file name or bytes, ...} or an SSLContext as netstream.tls_context takes
-    them; False for plain HTTP, credentials included, so only on one's own machine. port: default
-    443, or 80. timeout: seconds without progress; limit: seconds for a whole exchange.
+    ssl: a dict {"ca": file name or bytes, ...} or an SSLContext, as netstream.tls_context takes
+    them; "server_hostname" in the dict overrides the name to verify. False is plain HTTP, with
+    the password readable: only for one's own machine. port: default 443, or 80.
+    timeout: seconds without progress; limit: seconds for a whole exchange.
     Raises ValueError for a missing or unreadable certificate file.
     """
 
-    def __init__(
-        self, host, port=0, ssl=True, user=None, password="", timeout=10, limit=60, name=None
-    ):
+    def __init__(self, host, port=0, ssl=True, user=None, password="", timeout=10, limit=60):
         context = tls_context(ssl)
+        name = ssl.get("server_hostname") if isinstance(ssl, dict) else None
         self._stream = NetStream(host, port or (443 if context else 80), context, name, timeout)
         self._limit_ms = int(limit * 1000)
         self._due = 0
@@ -134,7 +134,7 @@ class Session:
     # Received bytes wait in _buf[_lo:_hi].
 
     def _fill(self, buf):
-        # Read into buf. The number of bytes, or None for nothing yet; OSError when it took too long.
+        # Read into buf. The number of bytes, or None for nothing yet; OSError when it is late.
         n = self._stream.readinto(buf)
         if n is None:
             self._stream.in_time("answer")

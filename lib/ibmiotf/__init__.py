@@ -240,7 +240,7 @@ class AbstractClient:
     """
 
     def __init__(self, options, role, keys, method, user=None):
-        """Raises ConfigurationException or UnsupportedAuthenticationMethod, with what to change."""
+        """Raises ConfigurationException or UnsupportedAuthenticationMethod: what to change."""
         self.options = own = dict(defaults)
         own.update(options)
         get = own.get

@@ -84,10 +84,20 @@ class Client(AbstractClient):
     def __init__(self, options, logHandlers=None):
         self._shared = options.get("type") == "shared"
         super().__init__(options, "A" if self._shared else "a", ("org", "id"), "apikey")
+        self._api = None
         self.deviceEventCallback = None
         self.deviceCommandCallback = None
         self.deviceStatusCallback = None
         self.appStatusCallback = None
+
+    @property
+    def api(self):
+        """The management API (api.Client), loaded when first used. Needs an auth-key."""
+        if not self._api:
+            from ibmiotf import api
+
+            self._api = api.Client(self.options)
+        return self._api
 
     def subscribeToDeviceEvents(
         self, deviceType="+", deviceId="+", event="+", msgFormat="+", qos=0

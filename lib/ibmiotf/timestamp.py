@@ -13,7 +13,7 @@ except ImportError:
 
 
 class Timestamp:
-    """A moment in UTC: year, month, day, hour, minute, second, microsecond; isoformat(), < == >."""
+    """A moment in UTC: year, month, day, hour, minute, second, microsecond; can be compared."""
 
     def __init__(self, year, month, day, hour=0, minute=0, second=0, microsecond=0):
         self.year = year
