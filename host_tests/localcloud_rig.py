@@ -1,13 +1,8 @@
-"""What the tests of the local cloud share: a server in a thread, and a client made of a raw socket."""
+"""What the tests of the local cloud share: a server in a thread, a client of a raw socket."""
 
 import contextlib
-import os
 import socket
-import sys
 import time
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "tools"))
 
 from localcloud import mqtt_codec as mq
 from localcloud import mqtt_server
@@ -16,7 +11,7 @@ from localcloud.background import Background
 
 @contextlib.contextmanager
 def running(*services, tls=None, websocket=False, **options):
-    """A Server with these services on a free port of 127.0.0.1: gives (server, port, background)."""
+    """A Server with these services on a free port: gives (server, port, background)."""
     with Background() as background:
 
         async def start():
@@ -34,7 +29,7 @@ def running(*services, tls=None, websocket=False, **options):
 
 
 class Raw:
-    """An MQTT client that does exactly what it is told. Every wait ends after `timeout` seconds."""
+    """An MQTT client that does exactly what it is told. Every wait ends after timeout s."""
 
     def __init__(self, port, timeout=10, tls=None, host="127.0.0.1"):
         self.sock = socket.create_connection((host, port), timeout)
@@ -68,7 +63,14 @@ class Raw:
     def expect(self, *packets):
         """The next packets must be these."""
         for packet in packets:
-            assert self.read() == packet
+            got = self.read()
+            assert got == packet, "%r instead of %r" % (got, packet)
+        return self
+
+    def expect_all(self, *packets):
+        """The next packets must be these, in any order."""
+        got = [self.read() for _ in packets]
+        assert sorted(map(repr, got)) == sorted(map(repr, packets)), got
         return self
 
     def silent(self, seconds=0.2):

@@ -6,17 +6,9 @@ It is the yardstick for the clients' own codec, so it is measured here against b
 hand.
 """
 
-import os
-import sys
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(
-    0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools")
-)
-
 from localcloud import mqtt_codec as mq
 
 

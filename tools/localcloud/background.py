@@ -1,4 +1,4 @@
-"""An asyncio loop in a thread of its own, for tests and tools that are not asynchronous themselves."""
+"""An asyncio loop in a thread of its own, for tests and tools that are not asynchronous."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ class Background:
         self.loop.run_forever()
 
     def call(self, coroutine, timeout=30):
-        """Run it in the loop; its result or its exception. concurrent TimeoutError after timeout s."""
+        """Run it in the loop; its result or exception, or TimeoutError after timeout seconds."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
 
     def do(self, function, *args):

@@ -1,59 +1,17 @@
 """
-The mock broker: MQTT 3.1.1 over TCP, TLS, WebSocket and WebSocket over TLS, for several services
-at once.
+The mock broker: MQTT 3.1.1 over TCP, TLS, WebSocket and both together, for several services.
 
 It keeps MQTT's rules strictly (PROTOCOLS 5.2) and leaves everything that is a cloud's own to a
-Service. What a service sees and may do, in the order in which a connection meets it; every hook
-runs in the server's event loop, must not block, and may raise Close("why") to end the connection:
+Service: whom a CONNECT belongs to and whether it is let in, what a publish and a filter mean, and
+how a topic looks to the client. The class Service below is the whole interface, in the order in
+which a connection meets it; deliver(), sessions and Client are what a service works with.
 
-    class Service:
-        name                            for logs and for keeping sessions apart; unique max_qos,
-        queue_limit, persistent    2, 5000, False (True: durable sessions outlive the process)
-        server                          set by Server.add(service)
+Hooks run in the server's event loop and must not block. Any of them may raise Close("why") to end
+the connection without an answer; any other exception is logged and ends the connection too.
 
-        claims(client) -> bool          is this CONNECT mine? Services are asked in the order of
-        add() authenticate(client, password) -> CONNACK code 0..5; may be a coroutine. May change
-        client.clean
-                                        (True: no session is kept), client.silence (seconds without
-                                        a packet until the server closes; 0 never), client.will,
-                                        client.data
-        session_key(client) -> any      whom a new connection of the same key pushes out; default:
-        client id.
-                                        None: nobody, and nothing is kept
-        connected(client, present)      CONNACK 0 is on its way; client.session stands
-        publish(client, packet) -> None or awaitable    packet: .topic .payload .qos .retain .dup.
-        PUBACK/PUBREC
-                                        is sent when the awaitable is done (many may share one
-                                        future); if it fails nothing is acknowledged and the
-                                        connection closes. QoS 2 duplicates never come here.
-                                        Default: self.deliver(...)
-        subscribe(client, filter, qos) -> code, or (code, pattern), or (code, pattern, group)
-                                        code 0..2 or 0x80; pattern: the filter in the service's own
-                                        topics, or None for "no routing, I send myself"; group: of
-                                        one group each message goes to one member
-        subscribed(client, filter, code)    its SUBACK is on its way: send what is retained
-        unsubscribe(client, filter) outgoing(session, topic) -> str or None     an internal topic
-        as this client may see it; must
-                                        depend on nothing else
-        will(client, packet)            default: self.publish(client, packet)
-        disconnected(client, end)       end.reason (normal lost keepalive takeover protocol service
-                                        shutdown error), end.text for people, end.code; counters
-                                        stand
-
-    deliver(topic, payload, qos, retain=False)      to all sessions whose pattern matches; returns
-    what the
-                                        acknowledgement must wait for (None or a future)
-    sessions                            {key: Session} session.publish(topic, payload, qos=0,
-    retain=False, on_ack=None)   to one client, bounded; see mqtt_session client.publish(...)
-    the same for a connected client client.close(text, reason="service", code=0)
-
-A client has: client_id user clean keepalive level will (Will or None) listener (its name) peer
-(host, port) port websocket secure certificate (DER or None) connected_at (time.time()) session
-data read_bytes read_msg write_bytes write_msg. `publish` is called for QoS 0 too; then nothing
-waits.
-
-Bounds: max_packet bytes, max_clients, connect_timeout for TLS + WebSocket + CONNECT, the queues of
-mqtt_session, PENDING_ACKS after which a client is not read from.
+Bounds: max_packet bytes, max_clients, connect_timeout for TLS + WebSocket + CONNECT together, the
+queues of mqtt_session, and PENDING_ACKS, beyond which a client is not read from until the store
+has caught up.
 """
 
 import asyncio
@@ -90,51 +48,87 @@ class Close(Exception):
 
 
 class Service:
-    """A plain broker for whoever it claims; the module's docstring tells what each part is for."""
+    """
+    One cloud's side of MQTT. The defaults make a plain broker of it that lets nobody in.
+
+    name: for logs and for keeping sessions apart; unique. max_qos: the highest that the default
+    subscribe() grants. queue_limit: messages that wait for one subscription. persistent: durable
+    sessions and retained messages outlive the process, if the server has a store.
+    """
 
     name = "service"
     max_qos = 2
     queue_limit = BACKLOG
     persistent = False
-    server = None
+    server = None  # set by Server.add
 
     def __init__(self):
-        self.sessions = {}
+        self.sessions = {}  # key -> Session, with and without a client
         self.tree = Tree()
         self.retained = {}  # topic -> (payload, qos)
 
     def claims(self, client):
+        """Is this CONNECT mine? Asked in the order of Server.add; client has all but a session."""
         return False
 
     def authenticate(self, client, password):
+        """
+        Return a CONNACK code, 0 to 5. password: bytes or None; it is kept nowhere else. May be a
+        coroutine. May change client.clean (True: no session is kept), client.silence (seconds
+        without a byte until the server closes; 0 never), client.will and client.data.
+        """
         return mq.NOT_AUTHORISED
 
     def session_key(self, client):
+        """
+        Whom a new connection with an equal key pushes out, and whose session it resumes. None:
+        nobody's. With a store it must be a str.
+        """
         return client.client_id
 
     def connected(self, client, present):
-        pass
+        """CONNACK 0 is on its way. present: an older session was resumed."""
 
     def publish(self, client, packet):
+        """
+        A PUBLISH, at any QoS: packet.topic .payload .qos .retain .dup. What is returned (None, a
+        future that many may share, or a coroutine) holds its PUBACK or PUBREC back until done;
+        if it fails, nothing is acknowledged and the connection closes. The next packet is handled
+        meanwhile. Duplicates of QoS 2 don't come here.
+        """
         return self.deliver(packet.topic, packet.payload, packet.qos, packet.retain)
 
     def subscribe(self, client, filter, qos):
+        """
+        Return the code of the SUBACK (0, 1, 2 or 0x80), or (code, pattern), or (code, pattern,
+        group). pattern: the filter in this service's own topics, for deliver(); without one (or
+        None) nothing is routed and the service publishes by itself. group: each message goes to
+        one of its members.
+        """
         return min(qos, self.max_qos), filter
 
     def subscribed(self, client, filter, code):
-        pass
+        """The SUBACK that grants it is on its way (so is what was retained)."""
 
     def unsubscribe(self, client, filter):
-        pass
+        """The UNSUBACK is on its way; only for a filter that there was."""
 
     def outgoing(self, session, topic):
+        """
+        One of this service's topics as the session's client may see it, or None for not at all.
+        The answer is remembered: it must depend on nothing that changes.
+        """
         return topic
 
     def will(self, client, packet):
+        """The client ended without DISCONNECT: publish its will."""
         return self.publish(client, packet)
 
     def disconnected(self, client, end):
-        pass
+        """
+        end.reason: normal lost keepalive takeover protocol service shutdown error; end.text: the
+        same for people; end.code: what Close or close() gave. client's counters stand still.
+        """
 
     # ---- what the server does for a service
 
@@ -330,7 +324,15 @@ class Server:
 
 
 class Client(asyncio.Protocol):
-    """One connection, from its first byte to its end."""
+    """
+    One connection, from its first byte to its end.
+
+    For services, to read: listener (its name), peer (host, port), port, secure, websocket,
+    certificate (DER or None), client_id, user, clean, keepalive, level (3 or 4), will (codec.Will
+    or None), service, session, connected_at (seconds since 1970), end (None while connected),
+    read_bytes, read_msg, write_bytes, write_msg (PUBLISH packets; MQTT bytes). data is the
+    service's own. To call: publish() and close().
+    """
 
     def __init__(self, server, listener):
         self.server = server
