@@ -492,14 +492,13 @@ class Client(asyncio.Protocol):
                     self._transport.write(websocket.frame(websocket.PONG, payload))
                 elif opcode == websocket.CLOSE:
                     self.flush()
-                    self._transport.write(websocket.frame(websocket.CLOSE, payload[:2]))
                     self._finish("lost", "The WebSocket was closed.", 0)
-                    self._transport.close()
+                    self._hang_up(payload[:2])
                 if self.end is not None:
                     return
         except websocket.WebSocketError as e:
-            self._transport.write(websocket.close_frame(e.code, str(e)))
-            self.close("WebSocket: %s" % e, "protocol")
+            self._finish("protocol", "WebSocket: %s" % e, 0)
+            self._hang_up(e.code.to_bytes(2, "big") + str(e).encode())
 
     # ---- packets in
 
@@ -729,9 +728,8 @@ class Client(asyncio.Protocol):
 
     def _on_disconnect(self, packet):
         self.will = None
-        self.flush()
         self._finish("normal", "The connection has completed normally.", 0)
-        self._transport.close()
+        self._hang_up()
 
     def _on_connect(self, packet):
         raise mq.ProtocolError("second-connect")
@@ -875,10 +873,13 @@ class Client(asyncio.Protocol):
         """End the connection: what was sent leaves, then the socket closes. Safe to call twice."""
         if self.end is not None:
             return
-        self.flush()
         self._finish(reason, text, code)
-        if self.websocket and reason != "protocol":
-            self._transport.write(websocket.close_frame(websocket.NORMAL))
+        self._hang_up()
+
+    def _hang_up(self, websocket_reason=b"\x03\xe8"):
+        self.flush()
+        if self._frames is not None:
+            self._transport.write(websocket.frame(websocket.CLOSE, websocket_reason[:125]))
         self._transport.close()
         self._loop.call_later(LINGER, self.abort)
 

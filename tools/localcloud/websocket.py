@@ -22,7 +22,6 @@ PING = 9
 PONG = 10
 
 # Close codes, RFC 6455 7.4.1.
-NORMAL = 1000
 PROTOCOL_ERROR = 1002
 UNSUPPORTED = 1003
 TOO_BIG = 1009
@@ -137,10 +136,6 @@ def frame(opcode, payload):
     else:
         head = bytes((128 | opcode, 127)) + n.to_bytes(8, "big")
     return head + payload
-
-
-def close_frame(code, text=""):
-    return frame(CLOSE, code.to_bytes(2, "big") + text.encode()[:120])
 
 
 def mask(data, key):
