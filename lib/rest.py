@@ -73,9 +73,10 @@ class Session:
             lines["Content-Length"] = str(len(body))
         text = "%s %s HTTP/1.1\r\n%s" % (method, path, self._front)
         for key in lines:
-            text += "%s: %s\r\n" % (key, lines[key])
-            if ":" in key or "\n" in lines[key] or "\r" in lines[key]:
+            line = key + ": " + lines[key]
+            if ":" in key or "\n" in line or "\r" in line:
                 raise ValueError("header %r: no ':' in names, no line ends" % key)
+            text += line + "\r\n"
         if path[:1] != "/" or any(c <= " " or c > "~" for c in path):
             raise ValueError("path %r: must start with / and be percent-encoded" % path)
         return self._exchange(method, bytes(text + "\r\n", "utf-8") + body)
@@ -180,8 +181,7 @@ class Response:
 
     def _read_head(self, method):
         line = self._session._line
-        status = 100
-        while status < 200:  # "100 Continue" and its kind only announce the real one
+        for _ in range(_LINES):  # "100 Continue" and its kind only announce the real one
             text = None
             while text is None:
                 text = line()
@@ -212,6 +212,10 @@ class Response:
                 headers[key] = headers[key] + ", " + value if key in headers else value
             else:
                 raise OSError(_EPROTO, "more than %d HTTP headers" % _LINES)
+            if status >= 200:
+                break
+        else:
+            raise OSError(_EPROTO, "HTTP server doesn't come to the point")
         self.status = status
         self.reason = reason[0] if reason else ""
         close = headers.get("connection", "").lower()

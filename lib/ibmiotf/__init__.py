@@ -90,14 +90,14 @@ def parse(topic):
         t = [""]
     if t[0] == "iot-2" and "" not in t:
         deviceType = deviceId = None
-        if len(t) > 5 and t[1] == "type" and t[3] == "id":
+        n = len(t)
+        if n > 5 and t[1] == "type" and t[3] == "id":
             deviceType, deviceId = t[2], t[4]
             t = t[4:]
-        n = len(t)
-        if n == 5 and t[1] in ("evt", "cmd") and t[3] == "fmt":
+        if len(t) == 5 and t[1] in ("evt", "cmd") and t[3] == "fmt":
             return t[1], deviceType, deviceId, t[2], t[4]
         if t[-1] == "mon":
-            if n == 2 and deviceType:
+            if n == 6 and deviceType:
                 return "mon", deviceType, deviceId, None, None
             if n == 4 and t[1] == "app":
                 return "app", None, None, t[2], None
@@ -114,7 +114,7 @@ def _check(value, where):
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, _SCALAR):
-                raise InvalidEventException("data: key %r is not text" % key)
+                raise InvalidEventException("data: key %r is not text" % (key,))
             _check(value[key], key)
     elif isinstance(value, (list, tuple)):
         for item in value:

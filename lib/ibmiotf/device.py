@@ -13,7 +13,8 @@ class Client(AbstractClient):
 
     Set commandCallback(Command) at any time; the client subscribes to its commands by itself.
     Org "quickstart" needs no credentials and has no commands. Further options: domain, host,
-    port, ca, ssl, transport, clean-session, keep-alive (s), max-packet (bytes).
+    port, ca, ssl, transport ("websockets"), clean-session, keep-alive (s), max-packet (bytes),
+    topics ("full": on one's own broker, see broker.py).
     Raises ConfigurationException, UnsupportedAuthenticationMethod.
     """
 
@@ -21,6 +22,10 @@ class Client(AbstractClient):
         super().__init__(options, "d", ("org", "type", "id"), "token", "use-token-auth")
         self.commandCallback = None
         self._front = "iot-2/"
+        if self.options.get("topics") == "full":
+            from ibmiotf import broker
+
+            broker.adopt(self)
         if not self.quickstart:
             self._hear(self._front + "cmd/+/fmt/+", 1)
 
