@@ -65,7 +65,7 @@ def _encode(s, what, empty=False):
 
 
 def _topic(s):
-    s = _encode(s, "topic")
+    s = bytes(_encode(s, "topic"))
     for c in b"+#\0":
         if c in s:
             raise ValueError("topic must not hold +, # or NUL")
@@ -104,6 +104,11 @@ def _put_string(buf, i, s):
     i += 2
     buf[i : i + n] = s
     return i + n
+
+
+def _head(item):
+    # Of a message in the window: 2 bytes of packet id, then the packet, with or without its payload.
+    return item[0] if isinstance(item, tuple) else item
 
 
 def _qos(qos):
@@ -160,13 +165,15 @@ class MQTTLink(MQTTClient):
         if not 0 <= keepalive < 65536:
             raise ValueError("keepalive must be 0 to 65535 s")
         params = ssl if isinstance(ssl, dict) else ssl_params
-        self._stream = NetStream(
+        Stream = NetStream
+        if websocket:
+            from websocket_stream import WebSocketStream as Stream
+
+            self.port = port or (443 if ssl else 80)
+        self._stream = Stream(
             server, self.port, tls_context(ssl, ssl_params), params.get("server_hostname"), timeout
         )
-        if websocket:
-            from websocket_stream import WebSocketStream
-
-            self._stream = WebSocketStream(self._stream, websocket)
+        self._stream.path = websocket
         self.credentials = credentials
         self.clean_session = clean_session
         self.window = window
@@ -178,8 +185,8 @@ class MQTTLink(MQTTClient):
         self._rx = bytearray(max_packet)
         self._view = memoryview(self._rx)
         self._tx = bytearray(64)
-        # Unacknowledged messages in order, each as bytes (2 of packet id, then the packet), as (such a head, payload), or,
-        # when only PUBCOMP is missing, as the bare packet id. The first _sent of them went out on this connection.
+        # Unacknowledged messages in order: each as bytes (2 of packet id, then the packet), as (such a head, payload), or
+        # after PUBREC as the bare packet id, negative until PUBREL is sent. The first _sent went out on this connection.
         self._window = []
         # [filter, qos, packet id of the subscribe() that waits for its SUBACK or 0, whether the broker was asked]
         self._filters = []
@@ -450,7 +457,8 @@ class MQTTLink(MQTTClient):
             item = window[self._sent]
             self._sent += 1
             if isinstance(item, int):
-                self._ack(_PUBREL, item)
+                if item > 0:
+                    self._ack(_PUBREL, item)
                 continue
             head, msg = item if isinstance(item, tuple) else (item, None)
             if not head[2] & 6:
@@ -624,7 +632,7 @@ class MQTTLink(MQTTClient):
         self._stream.close()
         for item in self._window[: self._sent]:
             if not isinstance(item, int):
-                (item[0] if isinstance(item, tuple) else item)[2] |= _DUP
+                _head(item)[2] |= _DUP
         self._task = None
         self._retry_at = time.ticks_ms()
         self._renewing = False
@@ -645,8 +653,10 @@ class MQTTLink(MQTTClient):
         while i:
             i -= 1
             item = window[i]
-            if not isinstance(item, int):
-                head = item[0] if isinstance(item, tuple) else item
+            if isinstance(item, int):
+                item = abs(item)
+            else:
+                head = _head(item)
                 item = head[0] << 8 | head[1]
             if item == pid:
                 return i
@@ -695,8 +705,10 @@ class MQTTLink(MQTTClient):
             i = start + 1
             if i < end:
                 op = buf[start]
-                if op & 0xF0 != _PUBLISH and op not in _FROM_BROKER or op & 0xF6 == 0x36:
-                    raise MQTTException("not MQTT: packet type byte 0x%02x" % op)
+                if (op == _CONNACK) is self._up or not (
+                    op in _FROM_BROKER or op & 0xF0 == _PUBLISH and op & 6 != 6
+                ):
+                    raise MQTTException("unexpected packet, type byte 0x%02x" % op)
             while True:
                 if i >= end:
                     return
@@ -776,8 +788,8 @@ class MQTTLink(MQTTClient):
 
     def _on_packet(self, op, i, n):
         buf = self._rx
-        if (op == _CONNACK) is self._up or (n < 3 if op == _SUBACK else n != (op != _PINGRESP) * 2):
-            raise MQTTException("unexpected or malformed packet 0x%02x" % op)
+        if n < 3 if op == _SUBACK else n != (op != _PINGRESP) * 2:
+            raise MQTTException("malformed packet, type byte 0x%02x" % op)
         if op == _CONNACK:
             self._on_connack(buf[i], buf[i + 1])
         elif op != _PINGRESP:
@@ -808,29 +820,38 @@ class MQTTLink(MQTTClient):
             # The broker knows nothing of what came before: a message it had confirmed with PUBREC is its own,
             # one it had not confirmed is sent again (at least once: exactly once needs a session on both sides).
             self._unreleased.clear()
-            for pid in [item for item in self._window if isinstance(item, int)]:
-                self._window.remove(pid)
-                self._call(self.on_ack, pid, 0)
+            for item in [item for item in self._window if isinstance(item, int)]:
+                self._window.remove(item)
+                self._call(self.on_ack, abs(item), 0)
 
     def _on_ack(self, op, pid):
         i = self._find(pid)
         if not 0 <= i < self._sent:
             return
         item = self._window[i]
-        if isinstance(item, int):
-            qos = 0
-        else:
-            qos = (item[0] if isinstance(item, tuple) else item)[2] & 6
+        qos = 0 if isinstance(item, int) else _head(item)[2] & 6
         if i == 0:
             self._acked_at = time.ticks_ms()
         if op == _PUBREC and qos != 2:
             # From now on only the id matters: PUBLISH must never be sent again for it (4.3.3).
-            self._window[i] = pid
-            self._ack(_PUBREL, pid)
+            self._window[i] = -pid
+            self._release()
         elif op == _PUBACK and qos == 2 or op == _PUBCOMP and not qos:
             self._window.pop(i)
             self._sent -= 1
             self._call(self.on_ack, pid, 0)
+
+    def _release(self):
+        # PUBRELs leave in the order of their PUBLISHes: a broker that delivers on PUBREL then keeps the order, too,
+        # even if a PUBREC got lost.
+        for i in range(self._sent):
+            item = self._window[i]
+            if not isinstance(item, int):
+                if _head(item)[2] & 4:
+                    return
+            elif item < 0:
+                self._window[i] = -item
+                self._ack(_PUBREL, -item)
 
     def _on_suback(self, pid, entries, i, n):
         if n != len(entries):

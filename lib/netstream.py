@@ -248,7 +248,7 @@ class NetStream:
         elif self._handshaking:
             text = "handshake: " + text
         else:
-            raise e
+            raise OSError(e.args[0], "connection lost")
         raise TLSError(-1, text)
 
     def close(self):
