@@ -55,7 +55,7 @@ class Run:
         self.rc = rc
         self.reports = [
             json.loads(line[len(_REPORT) :])
-            for line in out.splitlines()
+            for line in out.split("\n")
             if line.startswith(_REPORT)
         ]
 

@@ -82,7 +82,7 @@ class Process:
         return self._child.poll()
 
     def next_line(self, timeout=10):
-        """The next line of stdout (str), without its end. Raises Ended, after `timeout` s at most."""
+        """The next line of stdout (str, no newline). Raises Ended, after `timeout` s at most."""
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
