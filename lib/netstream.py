@@ -31,22 +31,35 @@ class TLSError(OSError):
     """
 
 
-def load(source, what):
+def load(source, what, label=b"CERTIFICATE"):
     """
-    Return the bytes of a certificate or key.
+    Return the certificates or keys in source, each as DER, in a list.
 
-    source: a file name, or the PEM or DER text itself as str or bytes. what: its name, for the error.
-    Raises ValueError when the file can't be read.
+    source: a file name, or the PEM or DER itself as str or bytes. what: its name, for the error. label: how the PEM
+    blocks to take end their BEGIN line. Raises ValueError when the file can't be read or the PEM holds no such block.
     """
     if isinstance(source, str):
         if "-----BEGIN" in source:
-            return source.encode()
-        try:
-            with open(source, "rb") as f:
-                return f.read()
-        except OSError:
-            raise ValueError("ssl: can't read " + what + " file " + source)
-    return source
+            source = source.encode()
+        else:
+            try:
+                with open(source, "rb") as f:
+                    source = f.read()
+            except OSError:
+                raise ValueError("ssl: can't read " + what + " file " + source)
+    if not source or b"-----BEGIN" not in source:
+        return [source]
+    # Not every build of MicroPython has mbedTLS's PEM parser (the unix port lacks it); all of them have base64.
+    from binascii import a2b_base64
+
+    found = []
+    for block in source.split(b"-----BEGIN ")[1:]:
+        parts = block.split(b"-----")
+        if parts[0].endswith(label):
+            found.append(a2b_base64(parts[1]))
+    if not found:
+        raise ValueError("no " + label.decode() + " block in the PEM of " + what)
+    return found
 
 
 def tls_context(ssl, params=None):
@@ -70,7 +83,8 @@ def tls_context(ssl, params=None):
     ca = get("ca") or get("cadata")
     if ca:
         try:
-            context.load_verify_locations(load(ca, "ca"))
+            for der in load(ca, "ca"):
+                context.load_verify_locations(der)
         except (OSError, ValueError, TypeError) as e:
             raise ValueError("ssl: bad ca: %s" % e)
     elif get("verify", True):
@@ -80,7 +94,7 @@ def tls_context(ssl, params=None):
         context.verify_mode = tls.CERT_NONE
     if get("cert"):
         try:
-            context.load_cert_chain(load(ssl["cert"], "cert"), load(get("key"), "key"))
+            context.load_cert_chain(load(ssl["cert"], "cert")[0], load(get("key"), "key", b"KEY")[0])
         except (OSError, ValueError, TypeError) as e:
             raise ValueError("ssl: bad cert or key: %s" % e)
     return context
