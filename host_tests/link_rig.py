@@ -138,6 +138,7 @@ for _ in range(30):
     step()
 round_trip("warm")
 heap = None
+settle = ROUNDS[-2:]
 for name in ROUNDS:
     fresh()
     report(ready=name)
@@ -146,7 +147,7 @@ for name in ROUNDS:
     round_trip(name)
     report(longest_us=longest, errors=errors[:5], disorder=disorder,
            down1=list(seen[b"down/1"]), down2=list(seen[b"down/2"]))
-    if name in ROUNDS[-2:]:
+    if name in settle:
         before, heap = heap, settled_heap()
 report(heap_growth=heap - before)
 link.disconnect()

@@ -17,7 +17,8 @@ from localcloud.faults import FAULTS, CutAt, FaultProxy
 COUNT = 12
 ROUNDS = ("first", "second")
 STEP_BOUND_US = 50000
-# A step that blocks blocks each time; a machine that was busy elsewhere is not so regular.
+# A step that blocks blocks each time, and a leak leaks each time; a machine that was busy elsewhere,
+# or a list that found room for one more, is not so regular.
 TRIES = 3
 
 
@@ -79,12 +80,11 @@ def check(board, broker, *args, **options):
             assert all(count >= 1 for count in result["down1"]), result
             assert all(count == 1 for count in result["down2"]), result
             assert result["disorder"] == [], result
-        if board.name == "micropython":
-            assert last["heap_growth"] <= 0, rounds
         longest = max(result["longest_us"] for result in rounds)
-        if longest <= STEP_BOUND_US:
+        growth = last["heap_growth"] if board.name == "micropython" else 0
+        if longest <= STEP_BOUND_US and growth <= 0:
             return
-    pytest.fail("a step of {} us".format(longest))
+    pytest.fail("longest step {} us, heap grown by {} bytes".format(longest, growth))
 
 
 @pytest.mark.parametrize("fault", sorted(set(FAULTS) - {"cut"}))
