@@ -239,14 +239,14 @@ class AbstractClient:
     now: a function that gives the ts of what is sent, as timestamp.now; None: without ts.
     """
 
-    def __init__(self, options, role, keys, method, user=None):
+    def __init__(self, options, role, keys, method, need):
         """Raises ConfigurationException or UnsupportedAuthenticationMethod: what to change."""
         self.options = own = dict(defaults)
         own.update(options)
         get = own.get
         self.quickstart = get("org") == "quickstart"
         auth = not self.quickstart and get("auth-method") != "none"
-        for key in keys + (("auth-method", "auth-token") if auth else ()):
+        for key in keys + (need if auth else ()):
             if not get(key):
                 raise ConfigurationException("Missing required property: " + key)
         if auth and get("auth-method") != method:
@@ -267,12 +267,13 @@ class AbstractClient:
         self.clientId = role
         try:
             for key in keys:
-                self.clientId += ":" + level(key, own[key], _NAME if "type" in keys else 128)
+                limit = _NAME if role == "d" or key == "org" else 128
+                self.clientId += ":" + level(key, own[key], limit)
             self.link = link = MQTTLink(
                 self.clientId,
                 host,
                 port or (443 if web else 0),
-                auth and (get("auth-key") or user) or None,
+                auth and (get("auth-key") or "use-token-auth") or None,
                 auth and get("auth-token") or None,
                 get("keep-alive") or 60,
                 ssl,

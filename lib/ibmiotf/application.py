@@ -83,7 +83,13 @@ class Client(AbstractClient):
 
     def __init__(self, options, logHandlers=None):
         self._shared = options.get("type") == "shared"
-        super().__init__(options, "A" if self._shared else "a", ("org", "id"), "apikey")
+        super().__init__(
+            options,
+            "A" if self._shared else "a",
+            ("org", "id"),
+            "apikey",
+            ("auth-method", "auth-key", "auth-token"),
+        )
         self._api = None
         self.deviceEventCallback = None
         self.deviceCommandCallback = None

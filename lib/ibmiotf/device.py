@@ -19,7 +19,9 @@ class Client(AbstractClient):
     """
 
     def __init__(self, options, logHandlers=None):
-        super().__init__(options, "d", ("org", "type", "id"), "token", "use-token-auth")
+        super().__init__(
+            options, "d", ("org", "type", "id"), "token", ("auth-method", "auth-token")
+        )
         self.commandCallback = None
         self._front = "iot-2/"
         if self.options.get("topics") == "full":

@@ -80,15 +80,20 @@ def _month_days(year, month):
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-def _digits(text, sizes):
-    # "20260105", (4, 2, 2) -> [2026, 1, 5]; what is absent is left out.
+def _digits(text, sizes, separator):
+    # "20260105" or "2026-01-05", (4, 2, 2), "-" -> [2026, 1, 5]; what is absent is left out.
     found = []
+    separated = separator in text
     for n in sizes:
         if text:
             if len(text) < n or not text[:n].isdigit():
                 raise ValueError
             found.append(int(text[:n]))
             text = text[n:]
+            if separated and text:
+                if text[0] != separator or len(text) == 1:
+                    raise ValueError
+                text = text[1:]
     if text:
         raise ValueError
     return found
@@ -103,14 +108,14 @@ def parse(text):
     try:
         text = text.strip().replace(" ", "T")
         date, _, clock = text.partition("T")
-        date = _digits(date.replace("-", ""), (4, 2, 2))
+        date = _digits(date, (4, 2, 2), "-")
         sign = offset = micro = 0
         if clock[-1:] in ("Z", "z"):
             clock = clock[:-1]
         for c in "+-":
             if c in clock:
                 clock, _, zone = clock.partition(c)
-                zone = _digits(zone.replace(":", ""), (2, 2)) + [0]
+                zone = _digits(zone, (2, 2), ":") + [0]
                 if zone[0] > 23 or zone[1] > 59:
                     raise ValueError
                 sign = 1 if c == "+" else -1
@@ -118,7 +123,7 @@ def parse(text):
         clock, _, fraction = clock.replace(",", ".").partition(".")
         if fraction:
             micro = int((fraction + "00000")[:6]) if fraction.isdigit() else -1
-        clock = _digits(clock.replace(":", ""), (2, 2, 2))
+        clock = _digits(clock, (2, 2, 2), ":")
         year, month, day = (date + [1, 1])[:3]
         hour, minute, second = (clock + [0, 0, 0])[:3]
         if not (
