@@ -1,0 +1,812 @@
+"""
+Azure's side: the provisioning service (DPS) and IoT Hub, as two services of the mock broker.
+
+Both stand on one azure_registry.Registry and are told apart by the user name of a CONNECT
+(PROTOCOLS.md 1.4, 1.6). They are as strict as the real ones are known to be; where the sheet says
+"unconfirmed", what is done here is said beside it.
+
+    azure = Azure(hubs=["localhost"], records=...)
+    azure.add_to(server)            # an mqtt_server.Server
+    azure_web.add_to(web, azure)    # the service-side interface, on a web.Web
+
+Part does this for the local cloud as a program. Failures on command: azure.fail(place, ...), what
+FAULTS names.
+"""
+
+import asyncio
+import base64
+import functools
+import json
+import logging
+import re
+import secrets
+import urllib.parse
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+
+from . import mqtt_codec as mq
+from . import azure_web, pki
+from .azure_registry import (
+    Records,
+    Refused,
+    Registry,
+    load_json,
+    make_bag,
+    parse_bag,
+    why_not,
+)
+from .cloud import CloudError
+from .cloud import Part as CloudPart
+from .mqtt_server import Close, Service
+
+log = logging.getLogger("localcloud.azure")
+
+# What a server certificate must carry so that clients may call us by the real services' names.
+NAMES = (
+    "global.azure-devices-provisioning.net",
+    "*.azure-devices-provisioning.net",
+    "*.azure-devices.net",
+)
+DPS_HOST = "global.azure-devices-provisioning.net"
+KEEPALIVE_CAP = 1767  # seconds that Hub's load balancer lets a line be idle
+MAX_SUBSCRIPTIONS = 5
+METHOD_SIZE = 131072
+
+# Places where a failure can be ordered, and how it may look:
+#   connack (int)                  the CONNECT is refused with this code
+#   status (int), retry_after (s)  the request is answered so
+#   silent (true)                  the request is not answered
+#   close (true)                   the connection is closed instead
+FAULTS = {
+    "dps.connect": "connack silent close",
+    "dps.register": "status retry_after silent close",
+    "dps.poll": "status retry_after silent close",
+    "hub.connect": "connack silent close",
+    "hub.subscribe": "status silent close",
+    "hub.telemetry": "close",
+    "hub.twin.get": "status silent close",
+    "hub.twin.patch": "status silent close",
+    "hub.method": "close",
+}
+
+
+class Part(CloudPart):
+    """Azure's share in the local cloud."""
+
+    key = "azure"
+    title = "Azure"
+
+    @staticmethod
+    def options(group):
+        group.add_argument(
+            "--azure-hubs",
+            default="localhost",
+            metavar="HOSTS",
+            help="names of the hubs that devices are assigned to, separated by commas, the first "
+            "for those whose enrolment says nothing else (default: %(default)s)",
+        )
+        group.add_argument(
+            "--azure-scope", metavar="ID", help="the ID scope (default: made up at first start)"
+        )
+        group.add_argument(
+            "--azure-group-key",
+            metavar="KEY",
+            help="key of the default enrolment group, base64 (default: made up at first start)",
+        )
+
+    @staticmethod
+    def names(options):
+        return list(NAMES) + options.azure_hubs.split(",")
+
+    def __init__(self, cloud):
+        super().__init__(cloud)
+        options = cloud.options
+        try:
+            self.azure = Azure(
+                options.azure_hubs.split(","),
+                trust=lambda pem: cloud.tls.load_verify_locations(cadata=pem),
+                scope_id=options.azure_scope,
+                group_key=options.azure_group_key,
+                records=Records(cloud.store),
+            )
+        except Refused as e:
+            raise CloudError("--azure-group-key: %s" % e)
+        self.azure.add_to(cloud.mqtt)
+        azure_web.add_to(cloud.web, self.azure)
+
+    def ready(self):
+        entry = self.azure.ready()
+        entry["service_url"] = azure_web.BASE
+        return entry
+
+
+class Fault:
+    """An ordered failure: what is to happen, how often still."""
+
+    def __init__(self, how, count, device):
+        self.how = how
+        self.count = count
+        self.device = device
+
+
+class Azure:
+    """
+    The two services, what they share, and what the service side may do.
+
+    hubs: host names; the first is where devices go unless their enrolment says otherwise.
+    retry_after: seconds DPS asks for between polls; polls: how many are answered "assigning".
+    refuse: "connack" or "reply": how DPS refuses a wrong token or an unknown registration. (The
+    real one has been seen to let it in and answer 401; which one when is unconfirmed.)
+    trust: called with the PEM of a certificate that TLS shall accept from a client.
+    """
+
+    def __init__(self, hubs=("localhost",), dps_host="localhost", trust=None, **registry):
+        self.registry = Registry(hubs, **registry)
+        self.dps_host = dps_host
+        self.trust = trust
+        self.retry_after = 1
+        self.polls = 0
+        self.refuse = "connack"
+        self.feedback = []  # of cloud-to-device messages: {"device", "message", "status"}
+        self.events = asyncio.Event()  # set, and replaced, whenever telemetry came in
+        self._faults = {}
+        self._rid = 0
+        self._calls = {}  # rid of a method -> (device id, future)
+        self.dps = Dps(self)
+        self.hub = Hub(self)
+
+    def add_to(self, server):
+        server.add(self.dps)
+        server.add(self.hub)
+        for record in self.registry.enrolments.values():
+            self._trust(record)
+
+    def ready(self):
+        """The part "azure" of the ready line."""
+        registry = self.registry
+        return {
+            "dps_host": self.dps_host,
+            "hub_host": registry.hubs[0],
+            "scope_id": registry.scope_id,
+            "group_key": registry.group_key,
+            "device_id": "sensor-01",
+        }
+
+    # ---- failures on command
+
+    def fail(self, place, count=1, device=None, **how):
+        """
+        Let the next `count` requests at `place` fail (None: all, until clear_faults()), those of
+        one device or of any. ValueError for what FAULTS doesn't know.
+        """
+        known = FAULTS.get(place)
+        if known is None:
+            raise ValueError("place: one of %s" % ", ".join(FAULTS))
+        if not how or not set(how) <= set(known.split()):
+            raise ValueError("at %s: %s" % (place, known))
+        self._faults.setdefault(place, []).append(Fault(how, count, device))
+
+    def clear_faults(self):
+        self._faults.clear()
+
+    def fault(self, place, device):
+        """What is to happen now, as given to fail(); {} for nothing. "close" is done here."""
+        for fault in self._faults.get(place, ()):
+            if fault.device not in (None, device):
+                continue
+            if fault.count is not None:
+                fault.count -= 1
+                if not fault.count:
+                    self._faults[place].remove(fault)
+            if fault.how.get("close"):
+                raise Close("closed on command at " + place)
+            return fault.how
+        return {}
+
+    # ---- the service side
+
+    def enrol(self, name, record):
+        record = self.registry.enrol(name, record)
+        self._trust(record)
+        return record
+
+    def _trust(self, record):
+        pem = record.get("ca") or record.get("certificate")
+        if pem and self.trust is not None:
+            self.trust(pem)
+
+    def now(self):
+        return self.registry.now()
+
+    def move_clock(self, seconds):
+        """Let the cloud's clock go ahead by `seconds` in all; tokens that end by it do so now."""
+        self.registry.clock_offset = seconds
+        self.hub.end_expired()
+        self.dps.end_expired()
+
+    def create(self, device_id, options):
+        """An identity made without DPS: keys, or thumbprints, or the certificate (PEM)."""
+        prints = list(options.get("thumbprints") or ())
+        pem = options.get("certificate")
+        if pem:
+            certificate = x509.load_pem_x509_certificate(pem.encode())
+            prints.append(pki.thumbprint(certificate.public_bytes(serialization.Encoding.DER)))
+            self._trust(options)
+        keys = options.get("keys")
+        return self.registry.create(device_id, options.get("hub"), keys, prints)
+
+    def set_enabled(self, device, enabled):
+        device.record["enabled"] = bool(enabled)
+        self.registry.keep(device)
+        if not enabled:
+            self.hub.hang_up(device, "the device was disabled")
+
+    def remove(self, device):
+        self.registry.remove(device)
+        self.hub.hang_up(device, "the device was removed")
+
+    def set_desired(self, device, patch):
+        """Merge into the desired properties, tell the device if it listens; the new version."""
+        version = device.patch("desired", patch, preview=True)
+        self.registry.keep(device)
+        self.hub.send_desired(device, patch, version)
+        return version
+
+    async def invoke(self, device, name, payload, timeout=30):
+        """
+        Call a direct method; (status, payload) of the device's answer. payload: JSON value or
+        None for an empty body. Refused: 404 not connected or not listening, 504 no answer in time
+        (unconfirmed number), 413 too long.
+        """
+        body = b"" if payload is None else json.dumps(payload).encode()
+        if len(body) > METHOD_SIZE:
+            raise Refused(413, "a method's body has at most 128 KB")
+        client = self.hub.listener(device, Hub.METHODS)
+        if client is None:
+            raise Refused(404, "the device is not online", 404103)
+        self._rid += 1
+        rid = "%x" % self._rid
+        future = asyncio.get_running_loop().create_future()
+        self._calls[rid] = device, future
+        try:
+            client.publish("$iothub/methods/POST/%s/?$rid=%s" % (name, rid), body)
+            return await asyncio.wait_for(future, timeout)
+        except asyncio.TimeoutError:
+            raise Refused(504, "the device did not answer within %g s" % timeout, 504101)
+        finally:
+            del self._calls[rid]
+
+    def answer(self, device, rid, status, payload):
+        """A method's answer came; a second one, or one to nothing, is only counted."""
+        device.answers.append((rid, status))
+        asked, future = self._calls.get(rid, (None, None))
+        if asked is device and not future.done():
+            future.set_result((status, payload))
+
+    def send(self, device, body, properties, ack=None, life=None):
+        """Queue a cloud-to-device message (bytes); its record."""
+        self._report_gone(device)
+        message = self.registry.queue(device, body, properties, ack, life)
+        self.hub.send_messages(device)
+        return message
+
+    def _report_gone(self, device):
+        for message, word in self.registry.expire(device):
+            self.report(device, message, word)
+
+    def report(self, device, message, word):
+        """What became of a message, for those who asked with iothub-ack."""
+        wanted = {"full": True, "positive": word == "Success", "negative": word != "Success"}
+        if wanted.get(message["ack"]):
+            self.feedback.append({"device": device.id, "message": message["id"], "status": word})
+
+    def telemetry_came(self):
+        self.events.set()
+        self.events = asyncio.Event()
+
+
+class _Side(Service):
+    """What DPS and Hub have in common: how a token lets in, and how it puts out again."""
+
+    def __init__(self, azure):
+        super().__init__()
+        self.azure = azure
+        self.registry = azure.registry
+
+    def await_end(self, client, token):
+        """Close when the token ends."""
+        client.data["ends"] = token.se
+        self._arm(client)
+
+    def _arm(self, client):
+        left = client.data["ends"] - self.azure.now()
+        if left <= 0:
+            client.close("its token has ended", "service", 401003)
+            return
+        # Never asleep for longer than a day: the clock may be moved.
+        loop = asyncio.get_running_loop()
+        client.data["timer"] = loop.call_later(min(left, 86400), self._rearm, client)
+
+    def _rearm(self, client):
+        if client.end is None:
+            self._arm(client)
+
+    def end_expired(self):
+        for session in list(self.sessions.values()):
+            client = session.client
+            if client is not None and "timer" in client.data:
+                client.data["timer"].cancel()
+                self._arm(client)
+
+    def disconnected(self, client, end):
+        if client.data and "timer" in client.data:
+            client.data["timer"].cancel()
+
+    def ordered(self, place, client, name):
+        """A CONNECT's ordered failure: CONNACK code, a coroutine for silence, None for none."""
+        how = self.azure.fault(place, name)
+        if how.get("silent"):
+            return asyncio.sleep(3600, mq.UNAVAILABLE)
+        return how.get("connack")
+
+    @staticmethod
+    def refuse(client, why):
+        log.info("%r refused: %s", client, why)
+        return mq.NOT_AUTHORISED
+
+
+class Dps(_Side):
+    """
+    The device provisioning service over MQTT (1.4).
+
+    A registration with the right credentials but a disabled enrolment is let in and told so.
+    """
+
+    name = "azure-dps"
+    RESPONSES = "$dps/registrations/res/#"
+    _USER = re.compile(r"([^/]*)/registrations/([^/]*)/(\??)api-version=([^&]*)(.*)", re.S)
+    _REQUEST = re.compile(
+        r"\$dps/registrations/(PUT/iotdps-register|GET/iotdps-get-operationstatus)/\?(.*)", re.S
+    )
+    _ID = re.compile(r"(?=.{1,128}$)[A-Za-z0-9\-._:]*[A-Za-z0-9\-]")
+    VERSION = re.compile(r"20[12][0-9]-[01][0-9]-[0-3][0-9](-preview)?")
+
+    def __init__(self, azure):
+        super().__init__(azure)
+        self._operations = {}  # id -> [registration id, polls still to be answered "assigning"]
+
+    def claims(self, client):
+        return self._USER.fullmatch(client.user or "") is not None
+
+    def session_key(self, client):
+        return client.client_id.lower()
+
+    def authenticate(self, client, password):
+        client.clean = True
+        scope, registration, _, version, _ = self._USER.fullmatch(client.user).groups()
+        ordered = self.ordered("dps.connect", client, registration)
+        if ordered is not None:
+            return ordered
+        if (
+            not self._ID.fullmatch(registration)
+            or client.client_id.lower() != registration.lower()
+        ):
+            return self.refuse(client, "client id and user name need one valid registration id")
+        if not self.VERSION.fullmatch(version):
+            return self.refuse(client, "api-version %r" % version)
+        client.data = {"id": registration, "name": None, "keys": None, "thumbprint": None}
+        why = self._why_not(client, scope, registration, password)
+        if why is not None:
+            if self.azure.refuse == "connack":
+                return self.refuse(client, why)
+            client.data["refused"] = why
+        return mq.ACCEPTED
+
+    def _why_not(self, client, scope, registration, password):
+        """None, or why this registration is not let in; fills client.data in."""
+        registry = self.registry
+        if scope != registry.scope_id:
+            return "the ID scope is %r" % scope
+        if password is None:
+            return self._why_not_x509(client, registration)
+        why = "no enrolment has a symmetric key for it"
+        for name, keys in registry.keys_for(registration):
+            path = "%s/registrations/%s" % (scope, registration)
+            text = password.decode("utf-8", "replace")
+            why, token = why_not(text, path, keys, self.azure.now(), "registration", 3)
+            if token is not None:
+                client.data.update(name=name, keys=keys)
+                self.await_end(client, token)
+                return None
+        return why
+
+    def _why_not_x509(self, client, registration):
+        der = client.certificate
+        if der is None:
+            return "neither token nor certificate"
+        if pki.common_name(der) != registration:
+            return "the certificate is for %r" % pki.common_name(der)
+        print_ = pki.thumbprint(der)
+        found = self.registry.individual(registration)
+        if found is not None:
+            name, record = found
+            if record.get("thumbprint") != print_:
+                return "another certificate is enrolled"
+        else:
+            name = self._group_of(der)
+            if name is None:
+                return "no enrolment knows the certificate's issuer"
+        client.data.update(name=name, thumbprint=print_)
+        return None
+
+    def _group_of(self, der):
+        for name, record in self.registry.enrolments.items():
+            if record["kind"] == "group-x509" and issued_by(der, record["ca"]):
+                return name
+        return None
+
+    def subscribe(self, client, filter, qos):
+        if filter != self.RESPONSES:
+            return mq.SUBACK_FAILURE
+        return min(qos, 1)
+
+    def publish(self, client, packet):
+        if packet.qos == 2:
+            raise Close("DPS has no QoS 2")
+        match = self._REQUEST.fullmatch(packet.topic)
+        if match is None:
+            raise Close("DPS knows no topic %r" % packet.topic)
+        query = parse_bag(match.group(2))
+        rid = query.get("$rid")
+        if not rid:
+            raise Close("a request without $rid")
+        poll = match.group(1).startswith("GET")
+        how = self.azure.fault("dps.poll" if poll else "dps.register", client.data["id"])
+        if how.get("silent"):
+            return
+        after = how.get("retry_after")
+        try:
+            if "status" in how:
+                raise Refused(how["status"], "ordered by a test")
+            if client.data.get("refused"):
+                raise Refused(401, "Unauthorized", 401002)
+            if poll:
+                status, body = self._poll(client, query.get("operationId"))
+            else:
+                status, body = self._register(client, packet.payload)
+        except Refused as e:
+            status, body = e.status, e.body()
+        if status == 202 and after is None:
+            after = self.azure.retry_after
+        topic = "$dps/registrations/res/%d/?$rid=%s" % (status, urllib.parse.quote(rid, ""))
+        if after is not None:
+            topic += "&retry-after=%d" % after
+        subscription = client.session.subscriptions.get(self.RESPONSES)
+        if subscription is not None:
+            client.publish(topic, json.dumps(body).encode(), min(packet.qos, subscription.qos))
+
+    def _register(self, client, payload):
+        body = load_json(payload) if payload.strip() else {}
+        if not isinstance(body, dict):
+            raise Refused(400, "the body is a JSON object")
+        given = body.get("registrationId", client.data["id"])
+        if not isinstance(given, str) or given.lower() != client.data["id"].lower():
+            raise Refused(400, "registrationId is not that of the user name")
+        if len(self._operations) > 10000:
+            self._operations.clear()
+        operation = "5.%s.%s" % (secrets.token_hex(8), secrets.token_hex(16))
+        self._operations[operation] = [client.data["id"], self.azure.polls, body.get("payload")]
+        return 202, {"operationId": operation, "status": "assigning"}
+
+    def _poll(self, client, operation):
+        entry = self._operations.get(operation)
+        registration = client.data["id"]
+        if entry is None or entry[0].lower() != registration.lower():
+            raise Refused(404, "Operation not found", 404201)
+        if entry[1]:
+            entry[1] -= 1
+            return 202, {"operationId": operation, "status": "assigning"}
+        registry = self.registry
+        name = client.data["name"]
+        record = registry.enrolments.get(name)
+        if record is None:
+            raise Refused(404, "Enrollment not found", 404204)
+        if not record["enabled"]:
+            state = registry.state(name, registration, None, "disabled")
+            return 200, {
+                "operationId": operation,
+                "status": "disabled",
+                "registrationState": state,
+            }
+        keys, thumbprint = client.data["keys"], client.data["thumbprint"]
+        thumbprints = [thumbprint] if thumbprint else []
+        before = registry.find(record["device_id"] or registration)
+        device, state = registry.assign(name, registration, keys, thumbprints, entry[2])
+        if state["substatus"] == "deviceDataMigrated" and before is not None:
+            self.azure.hub.hang_up(device, "the device moved to another hub")
+        return 200, {"operationId": operation, "status": "assigned", "registrationState": state}
+
+
+class Hub(_Side):
+    """
+    IoT Hub over MQTT (1.6 to 1.8), for all hubs of the registry: the user name tells which.
+
+    Choices where the sheet has "unconfirmed": CONNACK 5 for every refusal; an unknown or a sixth
+    filter gets 0x80; an undocumented topic, an oversize message and QoS 2 close the connection;
+    keep-alive 0 counts as 1767 s; twin and method subscriptions belong to the session.
+    """
+
+    name = "azure-hub"
+    METHODS = "methods"
+    _USER = re.compile(r"([^/]+)/([^/]+)(?:/([^/?]+))?/(\??)api-version=([^&]*)(.*)", re.S)
+    _EVENTS = re.compile(r"devices/([^/]+)/messages/events/(.*)", re.S)
+    _TWIN = re.compile(r"\$iothub/twin/(GET|PATCH/properties/reported)/\?(.*)", re.S)
+    _METHOD = re.compile(r"\$iothub/methods/res/(-?[0-9]{1,9})/\?(.*)", re.S)
+
+    def __init__(self, azure):
+        super().__init__(azure)
+        self._lent = {}  # (device id, message id) -> the session that has the message now
+
+    def claims(self, client):
+        match = self._USER.fullmatch(client.user or "")
+        return match is not None and match.group(1).lower() in self.registry.hubs
+
+    def session_key(self, client):
+        return client.data["host"] + "/" + client.data["id"]
+
+    def authenticate(self, client, password):
+        host, device_id, module, _, version, more = self._USER.fullmatch(client.user).groups()
+        ordered = self.ordered("hub.connect", client, device_id)
+        if ordered is not None:
+            return ordered
+        if module is not None or client.client_id != device_id:
+            return self.refuse(client, "the client id is the device id (modules are not served)")
+        if not Dps.VERSION.fullmatch(version):
+            return self.refuse(client, "api-version %r" % version)
+        device = self.registry.find(device_id, host)
+        if device is None:
+            return self.refuse(client, "there is no such device in %s" % host)
+        if not device.enabled:
+            return self.refuse(client, "the device is disabled")
+        client.data = {
+            "host": host.lower(),
+            "id": device_id,
+            "device": device,
+            "preview": version.endswith("-preview"),
+        }
+        if password is None:
+            if client.certificate is None:
+                return self.refuse(client, "neither token nor certificate")
+            if pki.thumbprint(client.certificate) not in device.thumbprints:
+                return self.refuse(client, "the certificate is not that of the device")
+        else:
+            why = self._await_token(client, device, host, password)
+            if why is not None:
+                return self.refuse(client, why)
+        if client.will is not None and self._events(client, client.will.topic) is None:
+            return self.refuse(client, "a will is telemetry: %r is not" % client.will.topic)
+        self._note_model(device, version, more)
+        silence = client.keepalive * 1.5
+        client.silence = min(silence or KEEPALIVE_CAP, KEEPALIVE_CAP)
+        return mq.ACCEPTED
+
+    def _await_token(self, client, device, host, password):
+        path = "%s/devices/%s" % (host, device.id)
+        text = password.decode("utf-8", "replace")
+        now = self.azure.now()
+        why, token = why_not(text, path, device.keys, now)
+        if token is None:
+            for name, key in self.registry.policies.items():
+                other, token = why_not(text, path, [key], now, name)
+                if token is not None:
+                    break
+        if token is None:
+            return why
+        self.await_end(client, token)
+        return None
+
+    def _note_model(self, device, version, more):
+        # Only these versions know what model-id means (Plug and Play).
+        model = parse_bag(more).get("model-id") if version >= "2020-09-30" else None
+        if model and device.record["model"] != model:
+            device.record["model"] = model
+            self.registry.keep(device)
+
+    # ---- filters
+
+    def subscribe(self, client, filter, qos):
+        how = self.azure.fault("hub.subscribe", client.data["id"])
+        what = self._filter(client, filter)
+        mine = client.session.subscriptions
+        full = filter not in mine and len(mine) >= MAX_SUBSCRIPTIONS
+        if what is None or full or "status" in how:
+            log.info("%r: filter %r refused", client, filter)
+            return mq.SUBACK_FAILURE
+        return min(qos, 1)
+
+    @staticmethod
+    def _filter(client, filter):
+        """What a filter is about: "bound", "events", "desired", "res", METHODS, or None."""
+        own = "devices/%s/messages/" % client.data["id"]
+        if filter.startswith(own):
+            return {"devicebound/#": "bound", "events/#": "events"}.get(filter[len(own) :].lower())
+        return {
+            "$iothub/twin/res/#": "res",
+            "$iothub/twin/PATCH/properties/desired/#": "desired",
+            "$iothub/methods/POST/#": Hub.METHODS,
+            "$iothub/methods/#": Hub.METHODS,
+        }.get(filter)
+
+    def _subscription(self, client, what):
+        for filter, subscription in client.session.subscriptions.items():
+            if self._filter(client, filter) == what:
+                return subscription
+        return None
+
+    def subscribed(self, client, filter, code):
+        if self._filter(client, filter) == "bound":
+            self.send_messages(client.data["device"])
+
+    def connected(self, client, present):
+        # With a session that outlived its connection, what waits comes without a new SUBSCRIBE.
+        self.send_messages(client.data["device"])
+
+    # ---- from the device
+
+    def publish(self, client, packet):
+        if packet.qos == 2:
+            raise Close("IoT Hub has no QoS 2")
+        topic = packet.topic
+        if topic.startswith("devices/"):
+            return self._on_telemetry(client, packet)
+        match = self._TWIN.fullmatch(topic)
+        if match is not None:
+            return self._on_twin(client, match.group(1), parse_bag(match.group(2)), packet)
+        match = self._METHOD.fullmatch(topic)
+        if match is not None:
+            return self._on_answer(client, match, packet)
+        raise Close("IoT Hub knows no topic %r" % topic)
+
+    def will(self, client, packet):
+        packet.topic += "&" if not packet.topic.endswith("/") else ""
+        packet.topic += "iothub-MessageType=Will"
+        return self.publish(client, packet)
+
+    @staticmethod
+    def _events(client, topic):
+        """The property bag of a telemetry topic of this device, or None."""
+        match = Hub._EVENTS.fullmatch(topic)
+        return match.group(2) if match and match.group(1) == client.data["id"] else None
+
+    def _on_telemetry(self, client, packet):
+        self.azure.fault("hub.telemetry", client.data["id"])
+        bag = self._events(client, packet.topic)
+        if bag is None:
+            raise Close("%s may not publish to %r" % (client.data["id"], packet.topic))
+        properties = parse_bag(bag)
+        if packet.retain:
+            properties["mqtt-retain"] = "true"
+        try:
+            self.registry.add_telemetry(client.data["device"], packet.payload, properties)
+        except Refused as e:
+            raise Close(str(e))
+        self.azure.telemetry_came()
+        return self.registry.durable()
+
+    def _on_twin(self, client, verb, query, packet):
+        device = client.data["device"]
+        rid = query.get("$rid")
+        if not rid:
+            raise Close("a twin request without $rid")
+        how = self.azure.fault("hub.twin.get" if verb == "GET" else "hub.twin.patch", device.id)
+        if how.get("silent"):
+            return
+        more, body, kept = "", b"", None
+        try:
+            if "status" in how:
+                raise Refused(how["status"], "ordered by a test")
+            if verb == "GET":
+                status = 200
+                body = json.dumps(device.document(), ensure_ascii=False).encode()
+            else:
+                status = 204
+                patch = load_json(packet.payload)
+                version = device.patch("reported", patch, client.data["preview"])
+                self.registry.keep(device)
+                more = "&$version=%d" % version
+                kept = self.registry.durable()
+        except Refused as e:
+            status, body = e.status, json.dumps(e.body()).encode()
+        subscription = self._subscription(client, "res")
+        if subscription is not None:
+            quoted = urllib.parse.quote(rid, "")
+            topic = "$iothub/twin/res/%d/?$rid=%s%s" % (status, quoted, more)
+            client.publish(topic, body, 0)
+        return kept
+
+    def _on_answer(self, client, match, packet):
+        device = client.data["device"]
+        self.azure.fault("hub.method", device.id)
+        rid = match.group(2)
+        if not rid.startswith("$rid="):
+            raise Close("a method's answer without $rid")
+        if len(packet.payload) > METHOD_SIZE:
+            raise Close("a method's answer of more than 128 KB")
+        payload = None
+        if packet.payload:
+            try:
+                payload = load_json(packet.payload)
+            except Refused as e:
+                raise Close("a method's answer is JSON or empty: %s" % e)
+        self.azure.answer(device, rid[5:], int(match.group(1)), payload)
+
+    # ---- to the device
+
+    def client_of(self, device):
+        session = self.sessions.get(device.hub + "/" + device.id)
+        return session.client if session is not None else None
+
+    def listener(self, device, what):
+        """The device's connection, if it listens to that."""
+        client = self.client_of(device)
+        return client if client is not None and self._subscription(client, what) else None
+
+    def hang_up(self, device, why):
+        for hub in self.registry.hubs:
+            session = self.sessions.get(hub + "/" + device.id)
+            if session is not None and session.client is not None:
+                session.client.close(why)
+
+    def send_desired(self, device, patch, version):
+        client = self.listener(device, "desired")
+        if client is not None:
+            body = json.dumps(dict(patch, **{"$version": version}), ensure_ascii=False)
+            topic = "$iothub/twin/PATCH/properties/desired/?$version=%d" % version
+            client.publish(topic, body.encode())
+
+    def send_messages(self, device):
+        """Hand what waits for the device to its session; each is done when acknowledged."""
+        client = self.listener(device, "bound")
+        if client is None:
+            return
+        filter = next(
+            f for f in client.session.subscriptions if self._filter(client, f) == "bound"
+        )
+        qos = client.session.subscriptions[filter].qos
+        for message in list(device.messages):
+            lent = (device.id, message["id"])
+            if self._lent.get(lent) is client.session:
+                continue
+            properties = {
+                "$.mid": message["id"],
+                "$.to": "/devices/%s/messages/deviceBound" % device.id,
+            }
+            if message["ack"]:
+                properties["iothub-ack"] = message["ack"]
+            properties.update(message["properties"])
+            self._lent[lent] = client.session
+            message["deliveries"] += 1
+            done = functools.partial(self._message_done, device, message)
+            body = base64.b64decode(message["body"])
+            client.publish(filter[:-1] + make_bag(properties), body, qos, False, done)
+            if not qos:
+                done(True)
+
+    def _message_done(self, device, message, taken):
+        self._lent.pop((device.id, message["id"]), None)
+        if taken and message in device.messages:
+            device.messages.remove(message)
+            self.azure.report(device, message, "Success")
+        self.registry.keep(device)
+
+
+def issued_by(der, ca_pem):
+    """Has the CA (PEM) signed this certificate (DER)?"""
+    try:
+        ca = x509.load_pem_x509_certificate(ca_pem.encode())
+        x509.load_der_x509_certificate(der).verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
