@@ -8,7 +8,11 @@ import os
 import time
 
 from micropython import const
-from umqtt.simple import MQTTClient, MQTTException
+
+try:
+    from umqtt.simple import MQTTClient, MQTTException
+except ImportError:
+    raise ImportError("umqtt.simple is missing: mpremote mip install umqtt.simple")
 
 from netstream import NetStream, tls_context
 
@@ -207,7 +211,7 @@ class MQTTLink(MQTTClient):
         self._tail = None  # where in _rx the next bytes go
         self._skip = 0
         self._waiting = {}  # packet id of a SUBSCRIBE or UNSUBSCRIBE -> its filters
-        self._pinged = self._unasked = False
+        self._pinged = False
         self._lifetime = 0
 
     # -- what a program calls
@@ -340,7 +344,8 @@ class MQTTLink(MQTTClient):
         for entry in entries:
             self._forget(entry[0])
         self._filters += entries
-        self._unasked = True
+        if self._up and not self._renewing:
+            self._try(self._subscribe)
         return pid
 
     def unsubscribe(self, topic):
@@ -349,10 +354,7 @@ class MQTTLink(MQTTClient):
         self._forget(topic)
         pid = self._next_pid()
         if self._up:
-            try:
-                self._send_filters(pid, [[topic]], 0xA2)
-            except OSError as e:
-                self._drop(e)
+            self._try(self._send_filters, pid, [[topic]], 0xA2)
         return pid
 
     def _forget(self, topic):
@@ -393,6 +395,13 @@ class MQTTLink(MQTTClient):
 
     # -- one step
 
+    def _try(self, f, *args):
+        # What goes wrong ends the connection, not the program.
+        try:
+            f(*args)
+        except OSError as e:
+            self._drop(e)
+
     def _call(self, f, *args):
         # Runs a callback of the program. Its exception waits until the step is finished.
         if f:
@@ -421,8 +430,6 @@ class MQTTLink(MQTTClient):
 
     def _live(self, wait_ms):
         stream = self._stream
-        if self._unasked:
-            self._subscribe()
         worked = self._flush()
         worked = self._read() or worked
         if wait_ms and not worked:
@@ -460,7 +467,10 @@ class MQTTLink(MQTTClient):
                 if item > 0:
                     self._ack(_PUBREL, item)
                 continue
-            head, msg = item if isinstance(item, tuple) else (item, None)
+            head = item
+            msg = None
+            if isinstance(item, tuple):
+                head, msg = item
             if not head[2] & 6:
                 self._sent -= 1
                 window.pop(self._sent)
@@ -587,7 +597,6 @@ class MQTTLink(MQTTClient):
 
     def _subscribe(self):
         # One SUBSCRIBE for every filter this session of the broker does not know yet.
-        self._unasked = False
         entries = [f for f in self._filters if not f[3]]
         if entries:
             for f in entries:
