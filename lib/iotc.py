@@ -1,0 +1,694 @@
+# iotc: an Azure IoT Central or IoT Hub device: the calls of the light SDK's document, and what the
+# service asks of a device today.
+#
+# Stands on mqtt_link and iotc_sas. It provisions itself over MQTT (no HTTP on the device),
+# remembers its hub and signs a fresh token before the old one ends. One Device holds one connection
+# at a time, to DPS or to its hub. Calls return 0 or an error code and leave the reason in words in
+# `device.error`; no key or token gets into a text.
+#
+# Two files beside it are loaded only when they are needed: iotc_dps.py registers a device and is
+# let go after, iotc_preview.py speaks the conventions of programs written before July 2020.
+
+import json
+import sys
+import time
+
+from iotc_sas import bag, plain, quote, signer, token, unix_time, unquote
+from micropython import const
+from mqtt_link import Full, MQTTLink
+from umqtt.simple import MQTTException
+
+_LIMIT = const(262144)  # bytes of one message, its properties included
+
+
+class _Constants:
+    # Looked up when a program asks: as attributes they would take a kilobyte and a half.
+    def __init__(self, error):
+        self.error = error
+
+    def __getattr__(self, name):
+        prefix, *rest = self.error.split()
+        for i, word in enumerate(rest):
+            if prefix + word == name:
+                return int(rest[i + 1])
+        raise AttributeError(name)
+
+
+IOTConnectType = _Constants("IOTC_CONNECT_ SYMM_KEY 1 X509_CERT 2 DEVICE_KEY 3")
+IOTLogLevel = _Constants("IOTC_LOGGING_ DISABLED 1 API_ONLY 2 ALL 16")
+IOTQosLevel = _Constants("IOTC_QOS_ AT_MOST_ONCE 0 AT_LEAST_ONCE 1")
+IOTProtocol = _Constants("IOTC_PROTOCOL_ MQTT 1 AMQP 2 HTTP 4")
+IOTConnectionState = _Constants(
+    "IOTC_CONNECTION_ EXPIRED_SAS_TOKEN 1 DEVICE_DISABLED 2 BAD_CREDENTIAL 4 RETRY_EXPIRED 8"
+    " NO_NETWORK 16 COMMUNICATION_ERROR 32 OK 64"
+)
+IOTMessageStatus = _Constants("IOTC_MESSAGE_ ACCEPTED 1 REJECTED 2 ABANDONED 4")
+
+
+def _fits(value, twin, depth=0):
+    # Whether JSON can hold value, and IoT Hub's twin too. What json.dumps would only garble (nan,
+    # bytes, objects) doesn't fit.
+    if isinstance(value, (dict, list, tuple)):
+        named = isinstance(value, dict)
+        for item in value:
+            if named:
+                if not isinstance(item, str):
+                    return False
+                if twin and item[:7] != "$iotin:":
+                    if not 0 < len(item) <= 1024 or min(item) <= " " or "." in item or "$" in item:
+                        return False
+                item = value[item]
+            if not _fits(item, twin, depth + 1):
+                return False
+        return depth < 10 or not twin
+    if isinstance(value, str):
+        return len(value) <= 4096 or not twin
+    if isinstance(value, int):
+        return -4503599627370496 <= value < 4503599627370496 or not twin
+    return value is None or isinstance(value, float) and value - value == 0
+
+
+class IOTCallbackInfo:
+    """
+    What an event callback gets. What does not apply is None.
+
+    getClient() the Device, getEventName(), getTag() the property's or command's name,
+    getInterface() its component (in conventions A and B its interface), getPayload(),
+    getStatusCode() 0 when all is well, getMessageId(), getResponseCode(), getResponseMessage(),
+    getCallback(). setResponse(code, message): the answer to a command or the acknowledgement of a
+    property; message: any JSON value. setCallback(f): f() is called once the answer is on its way.
+    """
+
+    def __init__(self, *values):
+        self._out = list(values) + [None] * 3
+
+    def __getattr__(self, name):
+        # The getters, looked up: ten functions of one line would take four times the heap.
+        names = "Client EventName Payload Tag StatusCode Interface MessageId ResponseCode"
+        names = (names + " ResponseMessage Callback").split()
+        if name[:3] != "get" or name[3:] not in names:
+            raise AttributeError(name)
+        return lambda: self._out[names.index(name[3:])]
+
+    def setResponse(self, responseCode, responseMessage=None):
+        self._out[7:9] = responseCode, responseMessage
+
+    def setCallback(self, callback):
+        self._out[9] = callback
+
+
+class Device:
+    """
+    One device of IoT Central or IoT Hub.
+
+    scopeId: ID scope of the provisioning service. keyORCert: the group's or the device's key in
+    base64, or {"keyfile": ..., "certfile": ...} (file name or bytes, PEM or DER). deviceId: the
+    registration id. credType: one of IOTConnectType. Raises ValueError naming the bad argument.
+
+    Settings, on the class or on one device, before connect():
+    ca          the service's root certificate: file name or bytes, PEM or DER
+    server      "host:port" to dial in place of DPS and hub (a local cloud, a gateway). Their
+                certificates must still carry the services' own names
+    websocket   True: MQTT over WebSocket on port 443, for networks that close 8883
+    keepalive   seconds; at most 1177 (Hub closes after 1767 s, whatever a device asked)
+    max_packet  bytes of the largest message taken in: raise it for a large twin
+    convention  "A" (2018), "B" (Plug and Play preview) or "C" (today). on("SettingsUpdated")
+                means A; setInterfaces(), or a model of "__iot:interfaces", means B
+    tls         False only for a test server on this machine: tokens travel in clear
+
+    error: the last failure, an exception whose text says what to do.
+    """
+
+    ca = "ca.der"
+    keepalive = 60
+    max_packet = 4096
+    convention = "C"
+    tls = True
+    server = websocket = error = None
+
+    _dps = "global.azure-devices-provisioning.net"
+    _lifetime = 21600
+    _level = 1
+    _qos = _code = _failures = _pid = _rid = _seen = 0
+    # _hub: the link, which leads to _at; _task: a registration under way; _old: iotc_preview
+    _key = _hub = _at = _host = _task = _old = _events = _json = None
+    # _open: connected or about to be again; _up: the hub listens; _trying: in connect()
+    _open = _up = _trying = _calling = _exit = False
+    _model = _interfaces = {}
+
+    def __init__(self, scopeId, keyORCert, deviceId, credType):
+        if not (0 < len(deviceId) <= 128 and plain(deviceId, "-._:")):
+            raise ValueError("deviceId: 1 to 128 letters, digits, or - . _ :")
+        if credType == 2:
+            get = keyORCert.get
+            key = get("keyfile") or get("key_file")
+            self._cert = get("certfile") or get("cert_file"), key
+            if not all(self._cert) or get("cert_phrase"):
+                raise ValueError('keyORCert: {"keyfile": ..., "certfile": ...}, not encrypted')
+        elif credType in (1, 3):
+            self._key = signer(keyORCert)
+            if credType == 1:
+                self._key = signer(self._key(deviceId))
+        else:
+            raise ValueError("credType: one of IOTConnectType")
+        self._scope = scopeId
+        self._name = self._id = deviceId  # what DPS knows us by, what the hub knows us by
+        self._on = {}
+        self._waiting = {}  # packet id, or $rid as str -> what MessageSent will show
+
+    # -- settings
+
+    def setLogLevel(self, logLevel):
+        """What gets printed: one of IOTLogLevel. Nothing secret at any level. Returns 0."""
+        self._level = logLevel
+        return 0
+
+    def setExitOnError(self, isEnabled):
+        """True: a lost or refused connection raises SystemExit out of doNext(). Returns 0."""
+        self._exit = isEnabled
+        return 0
+
+    def setModelData(self, modelJSON):
+        """Announce a model: {"modelId": id}, its id alone, or a dict of older days. Returns 0."""
+        if isinstance(modelJSON, str):
+            modelJSON = {"modelId": modelJSON}
+        if "__iot:interfaces" in modelJSON:
+            self.convention = "B"
+        self._model = modelJSON
+        return 0
+
+    def setInterfaces(self, interfaceJSON):
+        """Interfaces of a preview model, {name: id}; selects convention B. Returns 0."""
+        self._interfaces = interfaceJSON
+        self.convention = "B"
+        return 0
+
+    def setTokenExpiration(self, totalSeconds):
+        """Life of a token in seconds (21600). A new one is used before it ends. Returns 0 or 1."""
+        if not totalSeconds > 0:
+            return self._fail(ValueError("setTokenExpiration: seconds, more than 0"))
+        self._lifetime = int(totalSeconds)
+        return 0
+
+    def setServiceHost(self, url):
+        """Host, or "host:port", of the provisioning service. Returns 0; 1 once connected."""
+        if self._hub:
+            return self._fail(ValueError("setServiceHost: call it before connect()"))
+        self._dps = url.split("://")[-1].strip("/")
+        return 0
+
+    setDPSEndpoint = setServiceHost
+
+    def setQosLevel(self, qosLevel):
+        """One of IOTQosLevel, for all that is sent. Returns 0; 1 for QoS 2: Hub hangs up on it."""
+        if qosLevel not in (0, 1):
+            return self._fail(ValueError("setQosLevel: 0 or 1; IoT Hub has no QoS 2"))
+        self._qos = qosLevel
+        return 0
+
+    def on(self, eventName, callback):
+        """
+        Call callback(IOTCallbackInfo) on an event. Returns 0.
+
+        ConnectionStatus   connected (status 0), connection lost or refused (its error code)
+        MessageSent        the service has taken a message (QoS 1, properties; status: 0 or its
+                           refusal), or it was sent (QoS 0)
+        Command            a command; setResponse() answers it (200 unless told otherwise)
+        EnqueuedCommand    a queued command, where it should not go to Command
+        Message            any other cloud-to-device message; interface: its properties (dict)
+        PropertiesUpdated  a writable property (Properties, Updated, SettingsUpdated are the same)
+
+        What a callback raises is printed; a command is then answered 500 and the device goes on.
+        """
+        if "ropert" in eventName or "pdated" in eventName:
+            if eventName[0] == "S" and self.convention == "C":
+                self.convention = "A"
+            eventName = "Properties"
+        self._on[eventName] = callback
+        return 0
+
+    # -- connecting
+
+    def connect(self, hostName=None):
+        """
+        Connect: provision (unless the hub is known or given as hostName), sign in, subscribe.
+
+        Blocks; each of its waits has an end. Returns 0, or one of IOTConnectionState:
+        EXPIRED_SAS_TOKEN the clock is not set or wrong, BAD_CREDENTIAL refused: key, scope or
+        device, DEVICE_DISABLED, RETRY_EXPIRED the service was busy for too long, NO_NETWORK,
+        COMMUNICATION_ERROR anything else; `error` says it in words. Raises ConnectionStatus.
+        """
+        if self._calling:
+            return self._fail(ValueError("connect: not from a callback"))
+        self.disconnect()
+        self._host = hostName or self._host
+        self._trying = True
+        while True:
+            known = self._host
+            self._code = 0
+            if known:
+                self._attach()
+            else:
+                self._task = self._register()
+            while not (self._up or self._code):
+                self.do_next(100)
+            if self._up or not (known and self._scope):
+                break
+            # The hub is gone or won't have us: ask DPS for a better one.
+            self._host = None
+        self._trying = False
+        if self._code:
+            self.disconnect()
+        return self._code
+
+    def disconnect(self):
+        """Wait at most a second for what is unacknowledged, then hang up. Returns 0."""
+        self._task = self._at = None
+        self._open = self._up = False
+        if self._hub:
+            self._hub.disconnect()
+        return 0
+
+    def isConnected(self):
+        """
+        Return whether the device is connected, or about to be again by itself.
+
+        False before connect(), after disconnect(), and once the service has refused the device for
+        good; ConnectionStatus tells of each loss and return.
+        """
+        return self._open
+
+    def getHostName(self):
+        """Return the hub's host name, None before connect(). Kept in a file, it saves DPS a call."""
+        return self._host
+
+    getDeviceHostName = getHostName
+
+    def do_next(self, wait_ms=0):
+        """
+        One bounded step of whatever is due, reconnecting and registering again included.
+
+        Waits at most wait_ms when there is nothing to do. Returns True when something happened.
+        """
+        if self._task:
+            self._wait = wait_ms
+            try:
+                return next(self._task)
+            except StopIteration:
+                self._task = None
+                self._attach()
+            except Exception as e:
+                self._task = None
+                self._drop(e, True)
+            return True
+        return self._hub.do_next(wait_ms) if self._hub else False
+
+    def doNext(self, idleTime=1):
+        """do_next() that waits up to idleTime seconds for something to happen. Returns 0."""
+        self.do_next(int(idleTime * 1000))
+        return 0
+
+    def _link(self, host, user, resource, policy):
+        # A link to host, or to `server` in its place, that signs a new token for each connection.
+        def credentials():
+            if not self._key:
+                return user, None
+            end = unix_time() + self._lifetime
+            return user, token(self._key, quote(resource), end, policy), self._lifetime
+
+        address, _, port = (self.server or host).partition(":")
+        ssl = None
+        if self.tls:
+            ssl = {"ca": self.ca, "server_hostname": host.split(":")[0]}
+            if not self._key:
+                ssl["cert"], ssl["key"] = self._cert
+        path = self.websocket and "/$iothub/websocket"
+        return MQTTLink(
+            self._name if policy else self._id,
+            address,
+            int(port or (443 if path else 8883)),
+            keepalive=min(self.keepalive or 1177, 1177),
+            ssl=ssl,
+            credentials=credentials,
+            # DPS keeps no session; a hub's keeps the commands that wait.
+            clean_session=policy is not None,
+            max_packet=self.max_packet,
+            websocket=path,
+        )
+
+    def _register(self):
+        # A generator of do_next()'s results; sets _host and _id, or raises.
+        import iotc_dps
+
+        # Registering is done once in a while: its code need not stay.
+        del sys.modules["iotc_dps"]
+        name = self._scope + "/registrations/" + self._name
+        link = self._link(self._dps, name + "/api-version=2019-03-31", name, "registration")
+        body = {"registrationId": self._name}
+        if self._model:
+            body["data" if self.convention == "A" else "payload"] = self._model
+        self._host, self._id = yield from iotc_dps.register(link, json.dumps(body), self)
+
+    def _attach(self):
+        # Make the link to _host, unless there is one. What the old one still held goes with it.
+        host = self._host
+        if self._at == host:
+            return
+        user = host + "/" + self._id + "/?api-version="
+        try:
+            if self.convention == "C":
+                user += "2021-04-12"
+                if self._model:
+                    user += "&model-id=" + quote(self._model["modelId"])
+            else:
+                import iotc_preview
+
+                self._old = iotc_preview
+                user += iotc_preview.API
+            link = self._link(host, user, host + "/devices/" + self._id, None)
+        except Exception as e:
+            return self._drop(e)
+        if self._hub:
+            link._window = self._hub._window
+        self._hub = link
+        self._at = host
+        self._bound = "devices/" + self._id + "/messages/devicebound/#"
+        self._events = "devices/" + self._id + "/messages/events/"
+        self._json = self._events
+        if not self._old:
+            self._json += "%24.ct=application%2Fjson&%24.ce=utf-8"
+        link.set_callback(self._on_message)
+        link.on_up = self._on_up
+        link.on_down = self._on_down
+        link.on_ack = self._on_ack
+        link.on_skip = self._on_skip
+
+    def _on_up(self, present):
+        # Every time: Hub may have forgotten some filters even where it kept the session.
+        twin = "$iothub/twin/"
+        self._pid = self._hub.subscribe(
+            [
+                (self._bound, 1),
+                (twin + "res/#", 1),
+                (twin + "PATCH/properties/desired/#", 1),
+                ("$iothub/methods/POST/#", 1),
+            ]
+        )
+
+    def _on_down(self, e):
+        if e:
+            self._drop(e)
+
+    def _on_ack(self, pid, code):
+        if pid in self._waiting:
+            self._call("MessageSent", self._waiting.pop(pid), None, code)
+        elif pid == self._pid:
+            if code > 2:
+                return self._drop(MQTTException(code, "hub refused to be subscribed to"))
+            self._seen = self._failures = 0
+            if not self._up:
+                self._up = self._open = True
+                if self._trying and self._old:
+                    self._old.introduce(self)
+                self._call("ConnectionStatus", None, None, 0)
+            self.getDeviceProperties()
+
+    def _on_skip(self, topic, size):
+        self._fail(ValueError("message of %d bytes passed over: raise max_packet" % size))
+
+    def _drop(self, e, by_dps=False):
+        # The connection, or an attempt at one, has failed: tell, and see whether DPS may help.
+        code = 16 if isinstance(e, OSError) else 32
+        if isinstance(e, MQTTException) and isinstance(e.args[0], int):
+            code = e.args[0]
+            code = 8 if code in (3, 429) else 2 if code == 403 else 4
+        elif "clock" in str(e):
+            code = 1
+        self._fail(e)
+        self._code = code
+        tell = self._up or self._trying
+        self._up = False
+        if self._trying:
+            pass
+        elif by_dps:
+            # The hub's link goes on trying, ever more slowly, and so does what follows here.
+            if code in (2, 4):
+                tell, self._open = self._open, False
+        elif self._scope:
+            self._failures += 1
+            if code == 4 or self._failures > 2:
+                self._failures = 0
+                self._task = self._register()
+        if tell:
+            self._call("ConnectionStatus", None, None, code)
+        if self._exit:
+            raise SystemExit(str(e))
+
+    # -- sending
+
+    def sendTelemetry(self, payload, properties=None):
+        """
+        Send one message: payload as it is when str or bytes, else as JSON.
+
+        properties: dict of system and application properties; {"$.sub": name} says whose component
+        the telemetry is (one component a message). A time in iothub-creation-time-utc may be
+        time.time(). Returns 0, or what went wrong: 1 a value that JSON or Hub can't take, or over
+        256 KB, 8 too many unacknowledged (call doNext()), 16 not connected.
+        """
+        topic = self._events if isinstance(payload, bytes) else self._json
+        for name in properties or ():
+            value = properties[name]
+            if name == "iothub-creation-time-utc" and not isinstance(value, str):
+                value = "%d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(int(value))[:6]
+            if not plain(name, "!#$%&'*+-.^_`|~"):
+                return self._fail(ValueError("property name: letters, digits, !#$%&'*+-.^_`|~"))
+            if topic[-1] != "/":
+                topic += "&"
+            topic += quote(name) + "=" + quote(str(value))
+        return self._send(topic, payload, payload)
+
+    sendState = sendEvent = sendTelemetry
+
+    def sendProperty(self, payload, component=None):
+        """
+        Report properties: a dict, or its JSON text. component: whose they are (convention C).
+
+        Returns 0 or an error code as sendTelemetry(). MessageSent tells what the service made of
+        it: status 0, 400 malformed, 429 throttled: send it again later.
+        """
+        try:
+            if isinstance(payload, str):
+                payload = json.loads(payload)
+            if component:
+                payload["__t"] = "c"
+                payload = {component: payload}
+        except ValueError as e:
+            return self._fail(e)
+        return self._send("PATCH/properties/reported", payload, payload, True)
+
+    def sendCommandUpdate(
+        self, interface_name, command_name, request_id, status_code, update_message
+    ):
+        """
+        Tell how an asynchronous command (answered 202) goes on or has ended: a property named like
+        the command, in component interface_name if that is not empty. Returns as sendTelemetry().
+
+        In conventions A and B: a message that carries request_id and status_code.
+        """
+        if self._old:
+            topic = self._old.update(interface_name, command_name, request_id, status_code)
+            return self._send(self._events + topic, json.dumps(update_message), update_message)
+        return self.sendProperty({command_name: {"value": update_message}}, interface_name)
+
+    def getDeviceProperties(self):
+        """Ask for the whole twin; PropertiesUpdated follows. Returns 0 or an error code."""
+        return self._send("GET", "", None, True)
+
+    def _send(self, topic, msg, shown, twin=False):
+        # Returns 0 or an error code. shown: what MessageSent will show, None for no event.
+        key = None
+        try:
+            if not self._hub:
+                raise OSError(-1, "not connected: call connect()")
+            if not isinstance(msg, (str, bytes)):
+                if not _fits(msg, twin):
+                    raise ValueError(
+                        "not for JSON, or not for a twin: names up to 1 KB without . $ or space,"
+                        " text up to 4 KB, integers of 53 bits, 10 levels"
+                    )
+                msg = json.dumps(msg)
+            if len(msg) > 8191 and isinstance(msg, str):
+                msg = msg.encode()
+            if len(topic) + len(msg) > (32768 if twin else _LIMIT):
+                raise ValueError("message over 256 KB, or properties over 32 KB")
+            if twin:
+                self._rid += 1
+                key = str(self._rid)
+                topic = "$iothub/twin/" + topic + "/?$rid=" + key
+            pid = self._hub.publish(topic, msg, False, self._qos)
+        except (OSError, ValueError) as e:
+            return self._fail(e)
+        if shown is not None and "MessageSent" in self._on:
+            if len(self._waiting) > 32:
+                self._waiting.clear()
+            if key or pid:
+                self._waiting[key or pid] = shown
+            else:
+                self._call("MessageSent", shown, None, 0)
+        return 0
+
+    # -- receiving
+
+    def _on_message(self, topic, msg):
+        if self._level > 2:
+            print("iotc:", topic, msg)
+        try:
+            topic = topic.decode()
+            path, _, query = topic.partition("?")
+            if path[0] != "$":
+                # devices/<id>/messages/devicebound/<bag>
+                self._on_bound(bag(topic.split("/", 4)[4]), msg)
+            elif path[8] == "m":
+                # $iothub/methods/POST/<name>/?$rid=<rid>
+                self._on_method(unquote(path[21:-1]), query[5:], msg)
+            elif path[13] == "P":
+                # $iothub/twin/PATCH/properties/desired/?$version=<n>
+                self._on_desired(json.loads(msg))
+            else:
+                # $iothub/twin/res/<status>/?$rid=<rid>
+                self._on_answer(int(path[17:20]), bag(query)["$rid"], msg)
+        except Exception as e:
+            self._fail(e)
+
+    def _on_answer(self, status, rid, msg):
+        if status < 300:
+            status = 0
+        else:
+            self._fail(ValueError("twin: the hub answered %d" % status))
+        if rid in self._waiting:
+            self._call("MessageSent", self._waiting.pop(rid), None, status)
+        elif msg and not status:
+            twin = json.loads(msg)
+            if twin["desired"]["$version"] < self._seen:
+                # Made before a patch that has already come.
+                self.getDeviceProperties()
+            else:
+                self._on_desired(twin["desired"], twin["reported"])
+
+    def _on_desired(self, desired, reported=None):
+        # A patch, or with `reported` the whole twin.
+        version = desired.pop("$version")
+        if reported is None and version <= self._seen:
+            return
+        self._seen = version
+        acks = {}
+        for name in desired:
+            value = desired[name]
+            old = None if reported is None else reported.get(name) or {}
+            if name[0] == "$" or isinstance(value, dict) and value.pop("__t", 0):
+                part = {}
+                for key in value:
+                    self._on_property(
+                        part, name, key, value[key], version, old and old.get(key, old)
+                    )
+                if part:
+                    if name[0] != "$":
+                        part["__t"] = "c"
+                    acks[name] = part
+            else:
+                self._on_property(acks, None, name, value, version, old)
+        if acks:
+            self._send("PATCH/properties/reported", acks, None, True)
+
+    def _on_property(self, acks, part, name, value, version, old):
+        # old: None for a patch; from a whole twin, what was reported last.
+        if isinstance(value, dict) and "value" in value:
+            value = value["value"]
+        shown = value
+        words = "ac", "ad", "av"
+        if self._old:
+            shown, words = self._old.desired(self.convention, value, version)
+        info = self._call("Properties", shown, name, None, part)
+        if not info or value is None:
+            return
+        if old is not None and (self._old or isinstance(old, dict) and old.get("value") == value):
+            # Acknowledged before; the older conventions acknowledge patches only.
+            return
+        acks[name] = {
+            "value": value,
+            words[0]: info.getResponseCode() or 200,
+            words[1]: info.getResponseMessage() or "completed",
+            words[2]: version,
+        }
+
+    def _on_method(self, name, rid, msg):
+        code = 400
+        text = "not JSON"
+        info = None
+        try:
+            args = json.loads(msg) if msg else None
+            if name[0] == "$":
+                # Preview: $iotin:<interface>*<command>
+                name = name[7:]
+                args = args.get("commandRequest")
+            code = 404
+            text = "no such command"
+            info = self._command("Command", name, args, rid)
+            if info:
+                code = info.getResponseCode() or 200
+                text = info.getResponseMessage()
+        except (ValueError, AttributeError) as e:
+            self._fail(e)
+        if text is not None:
+            text = json.dumps(text)
+        self._send("$iothub/methods/res/%d/?$rid=%s" % (code, rid), text or "", None)
+        if info and info.getCallback():
+            self._run(info.getCallback())
+
+    def _on_bound(self, bag, msg):
+        # A cloud-to-device message; IoT Central queues commands as such.
+        try:
+            msg = msg.decode()
+            msg = None if msg == "@" else json.loads(msg)
+        except ValueError:
+            pass
+        name = bag.get("method-name")
+        if name is None:
+            self._call("Message", msg, None, None, bag, bag.get("$.mid"))
+        else:
+            event = "EnqueuedCommand"
+            if event not in self._on:
+                event = "Command"
+            self._command(event, name.split("Commands:")[-1], msg, bag.get("$.mid"))
+
+    def _command(self, event, name, args, mid):
+        part, star, tail = name.partition("*")
+        return self._call(event, args, tail or part, None, part if star else None, mid)
+
+    def _call(self, event, payload, tag, status, part=None, mid=None):
+        # Returns what the callback left, None when nobody listens.
+        f = self._on.get(event)
+        if f:
+            f = IOTCallbackInfo(self, event, payload, tag, status, part, mid)
+            e = self._run(self._on[event], f)
+            if e:
+                f.setResponse(500, "callback raised " + type(e).__name__)
+        return f
+
+    def _run(self, f, *args):
+        # A mistake in the program's callback must not take the connection with it.
+        self._calling = True
+        try:
+            f(*args)
+        except Exception as e:
+            self.error = e
+            sys.print_exception(e)
+            return e
+        finally:
+            self._calling = False
+
+    def _fail(self, e):
+        self.error = e
+        if self._level > 1:
+            print("iotc:", e)
+        return 8 if isinstance(e, Full) else 16 if isinstance(e, OSError) else 1
