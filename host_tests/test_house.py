@@ -1,0 +1,215 @@
+"""
+The rules of the house, kept by machine: who may import whom, what may stand in a file, what must
+not be forgotten.
+"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import heap32
+import packages
+import pytest
+import workshop
+
+LIB_MODULES = packages.modules()
+HOST = [
+    path for top in ("tools", "host_tests") for path in sorted((workshop.ROOT / top).rglob("*.py"))
+]
+
+# MicroPython's own modules that are the same on every port with a network.
+OF_MICROPYTHON = set(
+    """asyncio binascii collections deflate errno gc hashlib io json machine math micropython os
+    random re select socket ssl struct sys time tls umqtt.simple""".split()
+)
+# A service's files begin with its name; none knows another. What they share lies below them.
+SERVICES = {
+    "azure": ("iotc",),
+    "ibm": ("ibmiotf", "ibmiotc"),
+    "teamviewer": ("teamviewer_", "TeamViewerIoTPythonSDK"),
+    "digi": ("idigi_",),
+}
+BELOW = {  # who may import whom, of what the services share
+    "netstream": set(),
+    "websocket_stream": {"netstream"},
+    "p256": set(),
+    "mqtt_link": {"netstream", "websocket_stream"},
+    "rest": {"netstream"},
+}
+
+
+def tracked():
+    """The project's files: git's list, or in a copy without git what lies there."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=workshop.ROOT, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode == 0:
+        paths = [workshop.ROOT / name for name in done.stdout.split("\0") if name]
+    else:
+        paths = [
+            path
+            for path in workshop.ROOT.rglob("*")
+            if not any(part.startswith(".venv") for part in path.parts)
+        ]
+    return [path for path in paths if path.is_file()]
+
+
+def service_of(module):
+    for service, starts in SERVICES.items():
+        if module.startswith(starts):
+            return service
+    return None
+
+
+def guarded_imports(path):
+    """Names that a file imports inside `try: ... except ImportError`: what it can do without."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Try) and any(
+            "ImportError" in ast.dump(handler.type) for handler in node.handlers if handler.type
+        ):
+            for child in ast.walk(ast.Module(body=node.body, type_ignores=[])):
+                if isinstance(child, ast.Import):
+                    names.update(alias.name for alias in child.names)
+                elif isinstance(child, ast.ImportFrom):
+                    names.add(child.module)
+    return names
+
+
+def name(path):
+    return path.relative_to(workshop.ROOT).as_posix()
+
+
+def imported_modules(module, path):
+    """What a file of lib/ imports, without the names that are taken out of a module."""
+    found = set(packages.imports(module, path))
+    return {
+        one
+        for one in found
+        if one in LIB_MODULES or one in OF_MICROPYTHON or one.rpartition(".")[0] not in found
+    }
+
+
+@pytest.mark.parametrize("module", sorted(LIB_MODULES))
+def test_lib_imports_only_what_a_board_has(module):
+    path = LIB_MODULES[module]
+    foreign = imported_modules(module, path) - OF_MICROPYTHON - set(LIB_MODULES)
+    assert foreign <= guarded_imports(path), "{} is not on every board".format(foreign)
+
+
+@pytest.mark.parametrize("module", sorted(LIB_MODULES))
+def test_lib_imports_downwards(module):
+    used = imported_modules(module, LIB_MODULES[module]) & set(LIB_MODULES)
+    service = service_of(module)
+    if service:
+        strangers = {one for one in used if service_of(one) not in (None, service)}
+        assert not strangers, "no service knows another"
+    else:
+        assert module in BELOW, (
+            "say in test_house.py which service {} is, or what it may use".format(module)
+        )
+        assert used <= BELOW[module]
+
+
+def test_local_cloud_shares_no_code_with_the_clients():
+    tops = {module.split(".")[0] for module in LIB_MODULES}
+    for path in sorted((workshop.ROOT / "tools" / "localcloud").rglob("*.py")):
+        used = {one.split(".")[0] for one in packages.imports("localcloud." + path.stem, path)}
+        assert not used & tops, "{} imports what it is there to test".format(name(path))
+
+
+def test_lib_compiles_for_a_board(tmp_path):
+    for path in LIB_MODULES.values():
+        assert heap32.mpy(path)
+
+
+def test_host_side_runs_on_python_3_9():
+    for path in HOST:
+        ast.parse(path.read_text(), str(path), feature_version=(3, 9))
+
+
+def test_ruff_is_content():
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise"],
+        cwd=workshop.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_module_has_its_test():
+    tests = {path.name for path in (workshop.ROOT / "host_tests").glob("test_*.py")}
+    missing = []
+    for module in LIB_MODULES:
+        stem = "test_" + module.replace(".", "_")
+        if module == "ibmiotf":
+            stem = "test_ibmiotf_init"
+        if not any(test == stem + ".py" or test.startswith(stem + "_") for test in tests):
+            missing.append(module)
+    assert not missing
+
+
+# --- what mip and the firmware's build are told ---
+
+
+def test_package_files_are_up_to_date():
+    assert not packages.outdated(), "run python3 tools/packages.py and commit what it writes"
+
+
+@pytest.mark.parametrize("file", sorted(packages.PACKAGES))
+def test_package_files_name_files_that_exist(file):
+    path = workshop.ROOT / file
+    content = json.loads(path.read_text())
+    assert content["version"] == packages.version()
+    for target, source in content["urls"]:
+        assert not source.startswith(("/", "http", "github:")), "sources are relative: forks, tags"
+        assert (path.parent / source).is_file()
+        assert (workshop.LIB / target).is_file()
+    assert content["deps"] in ([], [["umqtt.simple", "latest"]])
+
+
+def test_root_package_holds_all_of_lib():
+    content = json.loads((workshop.ROOT / "package.json").read_text())
+    there = {path.relative_to(workshop.LIB).as_posix() for path in LIB_MODULES.values()}
+    assert {target for target, _ in content["urls"]} == there
+
+
+# --- what may stand in a file ---
+
+# Put together here, so that this file doesn't hold them.
+REGISTRIES = ["py" + "pi.org", "python" + "hosted.org", "npm" + "js."]
+WORKPLACE = [r"/wo" + r"rk/", r"\biss" + r"ue #?\d", r"PAI" + r"NS\.md"]
+
+
+def test_no_registry_s_host_name():
+    found = []
+    for path in tracked():
+        text = path.read_bytes().decode(errors="replace")
+        found += [(name(path), host) for host in REGISTRIES if host in text]
+    assert not found, "the registry is the reader's choice: pip and npm know it"
+
+
+def test_text_speaks_of_the_project_only():
+    found = []
+    for path in tracked():
+        if path.suffix not in (".py", ".md", ".toml", ".mjs", ".txt", ".in", ".sh"):
+            continue
+        text = path.read_text(errors="replace")
+        for pattern in WORKPLACE:
+            found += [(name(path), match.group()) for match in re.finditer(pattern, text)]
+    assert not found
+
+
+def test_requirements_are_pinned():
+    for file in ("requirements.txt", "requirements-amqtt.txt"):
+        for line in (workshop.ROOT / "tools" / file).read_text().splitlines():
+            assert line.startswith("#") or "==" in line, line
+    asked = (workshop.ROOT / "tools" / "requirements.in").read_text()
+    pinned = (workshop.ROOT / "tools" / "requirements.txt").read_text()
+    for line in asked.splitlines():
+        package = re.match(r"[\w-]*", line).group()
+        assert not package or re.search("^" + package + "==", pinned, re.M), package

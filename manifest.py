@@ -1,0 +1,33 @@
+# Freezes picolink into firmware, the way that leaves the most heap:
+#
+#     include("path/to/picolink/manifest.py")                                # everything
+#     include("path/to/picolink/manifest.py", azure=False, teamviewer=False)   # some of it
+#
+# boards/ uses it for two common boards. The lists of files are those that mip installs from.
+
+import json
+
+metadata(
+    description="IoT cloud clients: Azure IoT, IBM IoT Foundation, TeamViewer IoT, Digi",
+    version="0.1.0",
+    license="MIT",
+    author="The picolink authors",
+)
+
+options.defaults(azure=True, ibm=True, teamviewer=True, digi=True)
+
+require("umqtt.simple")
+
+frozen = set()
+for client, wanted in (
+    ("mqtt_link", True),
+    ("iotc", options.azure),
+    ("ibmiotf", options.ibm),
+    ("teamviewer_iot", options.teamviewer),
+    ("idigi_monitor_api", options.digi),
+):
+    if wanted:
+        with open("lib/" + client + ".json") as file:
+            frozen.update(name for name, source in json.load(file)["urls"])
+for name in sorted(frozen):
+    module(name, base_path="lib")
