@@ -1,0 +1,394 @@
+"""netstream, read as its specification: dialling, verified TLS with named errors, deadlines."""
+
+import datetime
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+from localcloud import pki
+
+# Every program starts with this. talk() opens, says a line, returns what comes back or the error.
+STREAM = """
+import sys, time
+import netstream
+from netstream import NetStream, TLSError, tls_context
+
+def drive(steps, stream, longest=[0]):
+    while True:
+        start = time.ticks_us()
+        try:
+            next(steps)
+        except StopIteration:
+            return
+        longest[0] = max(longest[0], time.ticks_diff(time.ticks_us(), start))
+        stream.wait(20)
+
+def talk(ssl=None, name=None, timeout=5, host="127.0.0.1", words=b"hello\\n"):
+    try:
+        stream = NetStream(host, port, tls_context(ssl), name, timeout)
+        drive(stream.open(), stream)
+        drive(stream.send(words), stream)
+        buf = bytearray(100)
+        got = b""
+        start = time.ticks_ms()
+        while len(got) < len(words) and time.ticks_diff(time.ticks_ms(), start) < 5000:
+            n = stream.readinto(buf)
+            if n is None:
+                stream.wait(20)
+            else:
+                got += bytes(buf[:n])
+        stream.close()
+        return got
+    except Exception as e:
+        return type(e).__name__ + ": " + str(e.args[-1])
+"""
+
+
+class EchoServer:
+    """Echoes lines on 127.0.0.1, over TLS with a context. peers: the clients' certificates."""
+
+    def __init__(self, context=None):
+        self._context = context
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.peers = []
+        self.names = []
+        if context:
+            context.sni_callback = lambda sock, name, context: self.names.append(name)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        try:
+            with connection:
+                if self._context:
+                    connection = self._context.wrap_socket(connection, server_side=True)
+                    self.peers.append(connection.getpeercert(binary_form=True))
+                while True:
+                    data = connection.recv(4096)
+                    if not data:
+                        return
+                    connection.sendall(data)
+        except OSError:
+            pass
+
+    def stop(self):
+        self._socket.close()
+
+
+@pytest.fixture
+def echo():
+    made = []
+
+    def start(context=None):
+        made.append(EchoServer(context))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return pki.Authority()
+
+
+def says(board, server, expression, **values):
+    source = STREAM + "report(said=" + expression + ")\n"
+    return board.run(source, port=server.port, **values).report["said"]
+
+
+def test_plain(board, echo):
+    assert says(board, echo(), "talk()") == "hello\n"
+
+
+def test_localhost_by_name(board, echo):
+    assert says(board, echo(), "talk(host='localhost')") == "hello\n"
+
+
+@pytest.mark.parametrize("form", ["der", "pem"])
+@pytest.mark.parametrize("place", ["bytes", "file"])
+def test_pain_16_ca_as_der_or_pem_from_file_or_bytes(board, echo, authority, tmp_path, form, place):
+    server = echo(authority.issue_server(["127.0.0.1"]).server_context())
+    ca = authority.der if form == "der" else authority.pem
+    if place == "file":
+        path = tmp_path / ("ca." + form)
+        path.write_bytes(ca)
+        ca = str(path)
+    assert says(board, server, "talk({'ca': ca})", ca=ca) == "hello\n"
+
+
+def test_a_bundle_of_several_roots_in_one_pem(board, echo, authority):
+    server = echo(authority.issue_server(["127.0.0.1"]).server_context())
+    bundle = pki.Authority("some other CA").pem + authority.pem
+    assert says(board, server, "talk({'ca': ca})", ca=bundle) == "hello\n"
+
+
+@pytest.mark.parametrize("form", ["der", "pem"])
+@pytest.mark.parametrize("key_type", ["ec", "rsa"])
+def test_client_certificate(board, echo, authority, form, key_type):
+    context = authority.issue_server(["127.0.0.1"]).server_context(
+        client_ca=authority.pem.decode(), client_required=True
+    )
+    server = echo(context)
+    client = authority.issue_client("board-1", key_type=key_type)
+    cert, key = (client.der, client.key_der) if form == "der" else (client.pem, client.key_pem)
+    said = says(
+        board, server, "talk({'ca': ca, 'cert': cert, 'key': key})",
+        ca=authority.der, cert=cert, key=key,
+    )  # fmt: skip
+    assert said == "hello\n"
+    assert server.peers == [client.der]
+
+
+def test_server_name_goes_out_as_sni_and_is_what_gets_verified(board, echo, authority):
+    server = echo(authority.issue_server(["iot.example.org"]).server_context())
+    said = says(board, server, "talk({'ca': ca}, 'iot.example.org')", ca=authority.der)
+    assert said == "hello\n" and server.names == ["iot.example.org"]
+
+
+def days(count):
+    return datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=count)
+
+
+@pytest.mark.parametrize("reason", ["ca", "host", "expired", "clock"])
+def test_pain_10_a_certificate_failure_names_its_reason_and_cure(board, echo, authority, reason):
+    signer = pki.Authority("stranger") if reason == "ca" else authority
+    names = ["elsewhere.example.org"] if reason == "host" else ["127.0.0.1"]
+    span = {"expired": (days(-20), days(-10)), "clock": (days(10), days(20))}.get(
+        reason, (None, None)
+    )
+    server = echo(signer.issue_server(names, not_before=span[0], not_after=span[1]).server_context())
+    said = says(board, server, "talk({'ca': ca})", ca=authority.der)
+    assert said.startswith("TLSError: " + reason + ": ")
+    cure = {"ca": "root", "host": "127.0.0.1", "expired": "clock", "clock": "sync NTP"}[reason]
+    assert cure in said
+
+
+def test_verification_off_only_in_so_many_words(board, echo, authority):
+    server = echo(pki.Authority("stranger").issue_server(["x.example.org"]).server_context())
+    assert says(board, server, "talk({'verify': False})") == "hello\n"
+    assert says(board, server, "talk({'verify': True})").startswith("ValueError: ssl: pass")
+    assert says(board, server, "talk(True)").startswith("ValueError: ssl: pass")
+    assert says(board, server, "talk({'server_hostname': 'x'})").startswith("ValueError: ssl: pass")
+
+
+@pytest.mark.parametrize(
+    "ssl_options, why",
+    [
+        ({"ca": "nowhere.der"}, "can't read ca file nowhere.der"),
+        ({"ca": b"\x30\x03abc"}, "bad ca"),
+        ({"ca": b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n"}, "bad ca"),
+        ({"verify": False, "cert": b"\x30", "key": b"\x30"}, "bad cert or key"),
+        ({"verify": False, "cert": "nowhere.pem", "key": b"\x30"}, "nowhere.pem"),
+        ({"verify": False, "cert": b"\x30"}, "bad cert or key"),
+    ],
+)
+def test_unusable_tls_material_is_a_valueerror(board, echo, ssl_options, why):
+    said = says(board, echo(), "talk(options)", options=ssl_options)
+    assert said.startswith("ValueError: ssl: ") and why in said
+
+
+def test_unset_clock_is_said_before_dialling(board, echo, authority):
+    server = echo(authority.issue_server(["127.0.0.1"]).server_context())
+    source = STREAM + """
+class Unset:
+    # A board that has never heard of NTP starts in 2000 or 1970; all else is the real thing.
+    ticks_ms, ticks_add, ticks_diff = time.ticks_ms, time.ticks_add, time.ticks_diff
+    @staticmethod
+    def gmtime(*_):
+        return (2000, 1, 1, 0, 0, 9, 5, 1)
+netstream.time = Unset
+report(said=talk({"ca": ca}), plain=talk({"verify": False}))
+"""
+    report = board.run(source, port=server.port, ca=authority.der).report
+    assert report["said"] == "TLSError: clock not set: sync NTP before connecting"
+    assert server.peers == []
+
+
+def test_a_server_without_tls(board, echo, authority):
+    said = says(board, echo(), "talk({'ca': ca})", ca=authority.der)
+    assert said.startswith("TLSError: handshake: ")
+
+
+def test_nobody_there(board):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    said = board.run(STREAM + "report(said=talk())", port=port).report["said"]
+    assert said.startswith("OSError: can't connect to 127.0.0.1:{}".format(port))
+
+
+def test_pain_12_dns_failure_is_named_and_a_known_address_is_not_asked_for_again(board, echo):
+    source = STREAM + """
+import socket
+asked = []
+class Sockets:
+    socket, SOCK_STREAM = socket.socket, socket.SOCK_STREAM
+    @staticmethod
+    def getaddrinfo(host, port):
+        asked.append(host)
+        return socket.getaddrinfo(host, port)
+netstream.socket = Sockets
+stream = NetStream("localhost", port)
+for _ in range(3):
+    drive(stream.open(), stream)
+stream.close()
+again = len(asked)
+stream.port = 1
+stream._address = socket.getaddrinfo("127.0.0.1", 1)[0]
+try:
+    drive(stream.open(), stream)
+except OSError:
+    pass
+stream.port = port
+drive(stream.open(), stream)
+port = 1
+report(again=again, after_failure=len(asked), said=talk(host="no-such-host.invalid"))
+"""
+    report = board.run(source, port=echo().port).report
+    assert report["again"] == 1 and report["after_failure"] == 2
+    assert report["said"].startswith("OSError: DNS can't resolve no-such-host.invalid")
+
+
+def test_pain_22_end_of_stream_is_an_error_and_not_nothing_yet(board):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        said = board.run(
+            STREAM + "report(said=talk())", port=server.getsockname()[1]
+        ).report["said"]
+    assert said in ("OSError: connection closed by the peer", "OSError: connection lost")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_pain_03_nothing_yet_is_none_with_and_without_tls(board, echo, authority, tls):
+    context = authority.issue_server(["127.0.0.1"]).server_context() if tls else None
+    source = STREAM + """
+stream = NetStream("127.0.0.1", port, tls_context({"ca": ca} if tls else None))
+drive(stream.open(), stream)
+drive(stream.send(b"x"), stream)
+buf = bytearray(10)
+while stream.readinto(buf) is None:
+    stream.wait(10)
+report(idle=[stream.readinto(buf) for _ in range(5)])
+"""
+    report = board.run(source, port=echo(context).port, ca=authority.der, tls=tls).report
+    assert report["idle"] == [None] * 5
+
+
+class SilentServer:
+    """Accepts (its backlog does) and never says a word."""
+
+    def __enter__(self):
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        return self._socket.getsockname()[1]
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+
+def test_pain_04_a_handshake_that_stalls_ends_at_its_deadline_in_short_steps(board, authority):
+    with SilentServer() as port:
+        source = STREAM + """
+start = time.ticks_ms()
+said = talk({"ca": ca}, timeout=0.5)
+report(said=said, ms=time.ticks_diff(time.ticks_ms(), start))
+"""
+        report = board.run(source, port=port, ca=authority.der).report
+    assert report["said"].startswith("OSError: no TLS handshake within")
+    assert 400 < report["ms"] < 5000
+
+
+def test_a_peer_that_takes_nothing_ends_at_the_deadline(board):
+    with SilentServer() as port:
+        source = STREAM + "report(said=talk(timeout=0.5, words=bytes(20000000)))"
+        report = board.run(source, port=port, heap="64m").report
+    assert report["said"].startswith("OSError: no room to write within")
+
+
+# What lwIP's sockets do where the unix port is kinder.
+LWIP = """
+import socket as real, errno, sys
+
+class LwipSocket:
+    # setblocking(True) would cancel every timeout: whoever calls it blocks for ever on a board.
+    def __init__(self, *args):
+        self._socket = real.socket(*args)
+    def setblocking(self, flag):
+        assert not flag, "setblocking(True) blocks for ever on a board"
+        self._socket.setblocking(False)
+    def settimeout(self, value):
+        raise AssertionError("a TLS socket on a board has no settimeout")
+    def setsockopt(self, *args):
+        raise OSError(errno.EINVAL)
+    def connect(self, address):
+        self._socket.connect(address)
+    def readinto(self, buf, *n):
+        return self._socket.readinto(buf, *n)
+    def write(self, buf, off, n):
+        # No more than a segment at a time.
+        return self._socket.write(buf, off, min(n, 536))
+    def close(self):
+        self._socket.close()
+
+class Lwip:
+    SOCK_STREAM = real.SOCK_STREAM
+    socket = LwipSocket
+    @staticmethod
+    def getaddrinfo(host, port):
+        return [real.getaddrinfo(host, port)[0]]
+
+class Select:
+    @staticmethod
+    def poll():
+        return Poll()
+
+class Poll:
+    def __init__(self):
+        import select
+        self._poll = select.poll()
+    def register(self, sock, mask):
+        self._poll.register(sock._socket, mask)
+    def modify(self, sock, mask):
+        self._poll.modify(sock._socket, mask)
+    def unregister(self, sock):
+        self._poll.unregister(sock._socket)
+    def ipoll(self, ms):
+        return self._poll.ipoll(ms)
+
+import netstream
+netstream.socket = Lwip
+netstream.select = Select
+"""
+
+
+def test_pain_01_a_board_with_lwip_is_never_put_into_blocking_mode(board, echo, broker):
+    assert board.run(LWIP + STREAM + "report(said=talk(words=b'x' * 5000))", port=echo().port).report[
+        "said"
+    ] == "x" * 5000
+    source = LWIP + """
+from mqtt_link import MQTTLink
+link = MQTTLink("lwip", host, port)
+link.connect()
+got = []
+link.set_callback(lambda topic, msg: got.append(len(msg)))
+link.subscribe("loop", 2)
+link.publish("loop", bytes(1500), qos=2)
+while not got or link.inflight:
+    link.do_next(10)
+link.disconnect()
+report(got=got)
+"""
+    assert board.run(source, host=broker.host, port=broker.port).report == {"got": [1500]}
