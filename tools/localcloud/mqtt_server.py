@@ -253,6 +253,9 @@ class Server:
         self.listeners = {}
         self.clients = set()
         self.accepted = 0  # connections, ever
+        # Who hears of all services' clients: connected(client), published(client, packet) and
+        # disconnected(client), after the service. They must not block and only look.
+        self.watchers = []
         self._dirty = []
         self._auto = 0
 
@@ -616,6 +619,7 @@ class Client(asyncio.Protocol):
         self.congested = False
         session.attach(self)
         service.connected(self, present)
+        self._tell_watchers("connected")
 
     def _on_publish(self, packet):
         self.read_msg += 1
@@ -624,6 +628,7 @@ class Client(asyncio.Protocol):
             stored = self.service.publish(self, packet)
             if stored is not None and inspect.iscoroutine(stored):
                 self._background(stored)
+            self._tell_watchers("published", packet)
             return
         if qos == 2:
             stored = self.session.received.get(packet.pid, ABANDONED)
@@ -640,7 +645,15 @@ class Client(asyncio.Protocol):
         stored = self.service.publish(self, packet)
         if stored is not None and not isinstance(stored, asyncio.Future):
             stored = self._background(stored)
+        self._tell_watchers("published", packet)
         return stored
+
+    def _tell_watchers(self, name, *args):
+        for watcher in self.server.watchers:
+            try:
+                getattr(watcher, name)(self, *args)
+            except Exception:
+                log.exception("%r: a watcher failed", self)
 
     def _background(self, coroutine):
         task = asyncio.ensure_future(coroutine)
@@ -908,6 +921,7 @@ class Client(asyncio.Protocol):
             service.disconnected(self, self.end)
         except Exception:
             log.exception("%r: a service failed", self)
+        self._tell_watchers("disconnected")
         if session.clean:
             service.forget(session)
 
