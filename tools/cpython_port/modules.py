@@ -441,7 +441,9 @@ class DeflateIO(streams.Stream):
     def __init__(self, stream, format=0, wbits=0, close=False):
         self._stream = stream
         self._close = close
-        bits = wbits or 15
+        # A window smaller than the header's is fine with MicroPython, as long as nothing reaches
+        # back farther; CPython's zlib would refuse the header.
+        bits = 15 if format != 1 else wbits or 15
         self._inflate = zlib.decompressobj({0: bits + 32, 1: -bits, 2: bits, 3: bits + 16}[format])
         self._data = b""
         self._ended = False
@@ -464,7 +466,7 @@ class DeflateIO(streams.Stream):
             if part is None:
                 raise OSError(ERRNO["EAGAIN"])
             if not part:
-                raise OSError(ERRNO["EINVAL"])
+                raise EOFError
             try:
                 self._data = self._inflate.decompress(part)
             except zlib.error:
