@@ -57,36 +57,44 @@ class Full(OSError):
     """`window` messages wait for the broker. Call do_next() and publish again, or publish with wait_ms."""
 
 
-def _encode(s, what, empty=False):
+def _encode(s, what):
     # UTF-8 bytes of a str; anything else must already be bytes.
     if isinstance(s, str):
-        s = s.encode()
-    elif not isinstance(s, _BYTES):
-        raise ValueError(what + " must be str or bytes")
-    if len(s) > 65535 and not empty or not (s or empty):
+        return s.encode()
+    if isinstance(s, _BYTES):
+        return s
+    raise ValueError(what + " must be str or bytes")
+
+
+def _topic(s, what="topic", forbidden=b"+#\0"):
+    s = bytes(_encode(s, what))
+    if not 0 < len(s) < 65536:
         raise ValueError(what + " must have 1 to 65535 bytes")
-    return s
-
-
-def _topic(s):
-    s = bytes(_encode(s, "topic"))
-    for c in b"+#\0":
+    for c in forbidden:
         if c in s:
-            raise ValueError("topic must not hold +, # or NUL")
+            raise ValueError(what + " must not hold +, # or NUL")
     return s
 
 
 def _filter(s):
-    s = bytes(_encode(s, "topic filter"))
+    s = _topic(s, "topic filter", b"\0")
     levels = s.split(b"/")
-    for i, level in enumerate(levels):
-        if len(level) > 1 and (b"+" in level or b"#" in level) or 0 in level:
-            break
-        if level == b"#" and i < len(levels) - 1:
+    last = levels.pop()
+    for level in levels:
+        if level == b"#" or len(level) > 1 and (43 in level or 35 in level):
             break
     else:
-        return s
-    raise ValueError("topic filter: + or # must fill a level, # the last one")
+        if len(last) < 2 or not (43 in last or 35 in last):
+            return s
+    raise ValueError("topic filter: + and # must fill a level, # the last one")
+
+
+def _head_size(n):
+    return 2 if n < 128 else 3 if n < 16384 else 4 if n < 2097152 else 5
+
+
+def _random16():
+    return int.from_bytes(os.urandom(2), "big")
 
 
 def _put_head(buf, i, op, n):
@@ -113,6 +121,13 @@ def _put_string(buf, i, s):
 def _head(item):
     # Of a message in the window: 2 bytes of packet id, then the packet, with or without its payload.
     return item[0] if isinstance(item, tuple) else item
+
+
+def _pid(item):
+    if isinstance(item, int):
+        return abs(item)
+    head = _head(item)
+    return head[0] << 8 | head[1]
 
 
 def _qos(qos):
@@ -164,7 +179,7 @@ class MQTTLink(MQTTClient):
         websocket=None
     ):
         super().__init__(
-            _encode(client_id, "client_id", True), server, port or (8883 if ssl else 1883), user, password, keepalive
+            _encode(client_id, "client_id"), server, port or (8883 if ssl else 1883), user, password, keepalive
         )
         if not 0 <= keepalive < 65536:
             raise ValueError("keepalive must be 0 to 65535 s")
@@ -183,7 +198,7 @@ class MQTTLink(MQTTClient):
         self.window = window
         self.on_up = self.on_down = self.on_ack = self.on_skip = self.error = None
         # A random start: after a reboot a durable session may still hold the low packet ids.
-        self.pid = int.from_bytes(os.urandom(2), "big")
+        self.pid = _random16()
         self._timeout = int(timeout * 1000)
         self._flags = False
         self._rx = bytearray(max_packet)
@@ -234,7 +249,7 @@ class MQTTLink(MQTTClient):
         """The message the broker sends for us if the connection ends without disconnect(); used from the next connect on."""
         _qos(qos)
         self.lw_topic = _topic(topic)
-        self.lw_msg = _encode(msg, "msg", True)
+        self.lw_msg = _encode(msg, "msg")
         self.lw_qos = qos
         self.lw_retain = retain
 
@@ -246,6 +261,8 @@ class MQTTLink(MQTTClient):
         Returns whether the broker had a session. Raises what ended the first attempt: OSError, TLSError, MQTTException(code,
         text) for a refusal. do_next() goes on trying all the same; disconnect() ends that.
         """
+        if self._calling:
+            raise OSError(-1, "connect() can't wait inside a callback")
         if clean_session is not None:
             self.clean_session = clean_session
         if self._up:
@@ -256,10 +273,10 @@ class MQTTLink(MQTTClient):
         start = time.ticks_ms()
         while not self._up:
             self.do_next(100)
-            if self.error:
-                raise self.error
             if timeout and time.ticks_diff(time.ticks_ms(), start) > timeout * 1000:
                 self._drop(OSError(_ETIMEDOUT, "no connection within %s s" % timeout))
+            if self.error:
+                raise self.error
         return self._present
 
     def disconnect(self, wait_ms=1000):
@@ -286,9 +303,9 @@ class MQTTLink(MQTTClient):
         """
         _qos(qos)
         topic = _topic(topic)
-        msg = _encode(msg, "msg", True)
+        msg = _encode(msg, "msg")
         n = 2 + len(topic) + len(msg) + (2 if qos else 0)
-        if n > _LENGTH_MAX or len(topic) > 65535:
+        if n > _LENGTH_MAX:
             raise ValueError("message too long for MQTT")
         kept = qos or self._renewing
         if not (kept or self._up):
@@ -303,7 +320,7 @@ class MQTTLink(MQTTClient):
         size = n - len(msg) if split else n
         buf = self._tx
         if kept:
-            buf = bytearray(size + 2 + (2 if n < 128 else 3 if n < 16384 else 4 if n < 2097152 else 5))
+            buf = bytearray(2 + _head_size(n) + size)
         elif len(buf) < size + 7:
             buf = bytearray(size + 7)
             if size <= 2 * _COPY_MAX:
@@ -339,26 +356,29 @@ class MQTTLink(MQTTClient):
         entries = []
         pid = self._next_pid()
         for name, wanted in ((topic, qos),) if isinstance(topic, (str, bytes)) else topic:
-            _qos(wanted)
+            if wanted >= 0:
+                _qos(wanted)
             entries.append([_filter(name), wanted, pid, False])
         for entry in entries:
-            self._forget(entry[0])
+            self._filters = [f for f in self._filters if f[0] != entry[0]]
         self._filters += entries
         if self._up and not self._renewing:
-            self._try(self._subscribe)
+            try:
+                self._subscribe()
+            except OSError as e:
+                self._drop(e)
         return pid
 
     def unsubscribe(self, topic):
-        """Undo subscribe(topic). Returns the packet id; on_ack(id, 0) follows if connected. Raises ValueError for a bad filter."""
-        topic = _filter(topic)
-        self._forget(topic)
-        pid = self._next_pid()
-        if self._up:
-            self._try(self._send_filters, pid, [[topic]], 0xA2)
-        return pid
+        """Undo subscribe(topic), now or when connected again. Returns the packet id; on_ack(id, 0) follows. Raises ValueError."""
+        return self.subscribe(topic, -1)
 
-    def _forget(self, topic):
-        self._filters = [f for f in self._filters if f[0] != topic]
+    def discard(self):
+        """Give up every message not yet acknowledged; on_ack(id, 0xFF) for each. The broker may have them all the same."""
+        window, self._window = self._window, []
+        self._sent = 0
+        for item in window:
+            self._call(self.on_ack, _pid(item), 0xFF)
 
     def do_next(self, wait_ms=0):
         """
@@ -395,13 +415,6 @@ class MQTTLink(MQTTClient):
 
     # -- one step
 
-    def _try(self, f, *args):
-        # What goes wrong ends the connection, not the program.
-        try:
-            f(*args)
-        except OSError as e:
-            self._drop(e)
-
     def _call(self, f, *args):
         # Runs a callback of the program. Its exception waits until the step is finished.
         if f:
@@ -426,7 +439,7 @@ class MQTTLink(MQTTClient):
             next(self._task)
         except StopIteration:
             self._task = None
-        return True
+        return self._up
 
     def _live(self, wait_ms):
         stream = self._stream
@@ -575,16 +588,16 @@ class MQTTLink(MQTTClient):
             parts += (self.lw_topic, self.lw_msg)
         if self.user is not None:
             flags |= 0x80
-            parts.append(_encode(self.user, "user", True))
+            parts.append(_encode(self.user, "user"))
             if self.pswd is not None:
                 flags |= 0x40
-                parts.append(_encode(self.pswd, "password", True))
+                parts.append(_encode(self.pswd, "password"))
         n = 10
         for part in parts:
             if len(part) > 65535:
                 raise OSError(-1, "client id, will, user or password over 65535 bytes")
             n += 2 + len(part)
-        buf = bytearray(n + (2 if n < 128 else 3 if n < 16384 else 4))
+        buf = bytearray(_head_size(n) + n)
         i = _put_string(buf, _put_head(buf, 0, 0x10, n), b"MQTT")
         buf[i] = 4
         buf[i + 1] = flags
@@ -596,26 +609,27 @@ class MQTTLink(MQTTClient):
         return buf
 
     def _subscribe(self):
-        # One SUBSCRIBE for every filter this session of the broker does not know yet.
-        entries = [f for f in self._filters if not f[3]]
-        if entries:
-            for f in entries:
-                f[3] = True
-            self._send_filters(self._next_pid(), entries, 0x82)
+        # One SUBSCRIBE, and one UNSUBSCRIBE, for all filters of which this session of the broker does not know yet.
+        for op in (0x82, 0xA2):
+            entries = [f for f in self._filters if not f[3] and (f[1] < 0) is (op == 0xA2)]
+            if entries:
+                self._send_filters(op, entries)
 
-    def _send_filters(self, pid, entries, op):
+    def _send_filters(self, op, entries):
         n = 2
-        for entry in entries:
-            n += 2 + len(entry[0]) + (op == 0x82)
-        buf = bytearray(n + (2 if n < 128 else 3 if n < 16384 else 4))
+        for f in entries:
+            n += 2 + len(f[0]) + (op == 0x82)
+        buf = bytearray(_head_size(n) + n)
         i = _put_head(buf, 0, op, n)
+        pid = self._next_pid()
         buf[i] = pid >> 8
         buf[i + 1] = pid & 255
         i += 2
-        for entry in entries:
-            i = _put_string(buf, i, entry[0])
+        for f in entries:
+            f[3] = True
+            i = _put_string(buf, i, f[0])
             if op == 0x82:
-                buf[i] = entry[1]
+                buf[i] = f[1]
                 i += 1
         self._waiting[pid] = entries
         self._asked_at = time.ticks_ms()
@@ -627,7 +641,7 @@ class MQTTLink(MQTTClient):
         if self._up and time.ticks_diff(time.ticks_ms(), self._up_at) > self._timeout:
             self._failures = 0
         ceiling = min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms)
-        self._wait = ceiling * int.from_bytes(os.urandom(2), "big") >> 16
+        self._wait = ceiling * _random16() >> 16
         self._failures += 1
         self._close(e)
 
@@ -661,13 +675,7 @@ class MQTTLink(MQTTClient):
         i = len(window)
         while i:
             i -= 1
-            item = window[i]
-            if isinstance(item, int):
-                item = abs(item)
-            else:
-                head = _head(item)
-                item = head[0] << 8 | head[1]
-            if item == pid:
+            if _pid(window[i]) == pid:
                 return i
         return -1
 
@@ -814,7 +822,10 @@ class MQTTLink(MQTTClient):
                 if op == _SUBACK:
                     self._on_suback(pid, entries, i + 2, n - 2)
                 else:
-                    self._call(self.on_ack, pid, 0)
+                    for f in entries:
+                        if f in self._filters:
+                            self._filters.remove(f)
+                        self._call(self.on_ack, f[2], 0)
 
     def _on_connack(self, flags, code):
         if code:
