@@ -354,7 +354,7 @@ class FaultProxy:
 
     def stop(self):
         """Close everything."""
-        self._server.close()
+        self._background.do(self._server.close)  # in its own thread: it counts connections there
         self._background.stop()
 
     def __enter__(self):
@@ -385,7 +385,7 @@ class FaultProxy:
             for pump in pending:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # stop() cancels what still runs
             pass
         finally:
             for end in (writer, server_writer):
