@@ -1,10 +1,10 @@
 # iotc: an Azure IoT Central or IoT Hub device: the calls of the light SDK's document, and what the
 # service asks of a device today.
 #
-# Stands on mqtt_link and iotc_sas. It provisions itself over MQTT (no HTTP on the device),
-# remembers its hub and signs a fresh token before the old one ends. One Device holds one connection
-# at a time, to DPS or to its hub. Calls return 0 or an error code and leave the reason in words in
-# `device.error`; no key or token gets into a text.
+# Stands on mqtt_link and iotc_wire. It provisions itself over MQTT (no HTTP on the device),
+# remembers its hub and signs a fresh token before the old one ends. One Device holds one
+# connection at a time, to DPS or to its hub. Calls return 0 or an error code and leave the reason
+# in words in `device.error`; no key or token gets into a text.
 #
 # Two files beside it are loaded only when they are needed: iotc_dps.py registers a device and is
 # let go after, iotc_preview.py speaks the conventions of programs written before July 2020.
@@ -13,7 +13,7 @@ import json
 import sys
 import time
 
-from iotc_sas import bag, plain, quote, signer, token, unix_time, unquote
+from iotc_wire import bag, dump, plain, quote, signer, token, unix_time, unquote
 from micropython import const
 from mqtt_link import Full, MQTTLink
 from umqtt.simple import MQTTException
@@ -45,29 +45,6 @@ IOTConnectionState = _Constants(
 IOTMessageStatus = _Constants("IOTC_MESSAGE_ ACCEPTED 1 REJECTED 2 ABANDONED 4")
 
 
-def _fits(value, twin, depth=0):
-    # Whether JSON can hold value, and IoT Hub's twin too. What json.dumps would only garble (nan,
-    # bytes, objects) doesn't fit.
-    if isinstance(value, (dict, list, tuple)):
-        named = isinstance(value, dict)
-        for item in value:
-            if named:
-                if not isinstance(item, str):
-                    return False
-                if twin and item[:7] != "$iotin:":
-                    if not 0 < len(item) <= 1024 or min(item) <= " " or "." in item or "$" in item:
-                        return False
-                item = value[item]
-            if not _fits(item, twin, depth + 1):
-                return False
-        return depth < 10 or not twin
-    if isinstance(value, str):
-        return len(value) <= 4096 or not twin
-    if isinstance(value, int):
-        return -4503599627370496 <= value < 4503599627370496 or not twin
-    return value is None or isinstance(value, float) and value - value == 0
-
-
 class IOTCallbackInfo:
     """
     What an event callback gets. What does not apply is None.
@@ -86,7 +63,7 @@ class IOTCallbackInfo:
         # The getters, looked up: ten functions of one line would take four times the heap.
         names = "Client EventName Payload Tag StatusCode Interface MessageId ResponseCode"
         names = (names + " ResponseMessage Callback").split()
-        if name[:3] != "get" or name[3:] not in names:
+        if name[3:] not in names:
             raise AttributeError(name)
         return lambda: self._out[names.index(name[3:])]
 
@@ -186,14 +163,14 @@ class Device:
     def setTokenExpiration(self, totalSeconds):
         """Life of a token in seconds (21600). A new one is used before it ends. Returns 0 or 1."""
         if not totalSeconds > 0:
-            return self._fail(ValueError("setTokenExpiration: seconds, more than 0"))
+            return self._fail("setTokenExpiration: seconds, more than 0")
         self._lifetime = int(totalSeconds)
         return 0
 
     def setServiceHost(self, url):
         """Host, or "host:port", of the provisioning service. Returns 0; 1 once connected."""
         if self._hub:
-            return self._fail(ValueError("setServiceHost: call it before connect()"))
+            return self._fail("setServiceHost: call it before connect()")
         self._dps = url.split("://")[-1].strip("/")
         return 0
 
@@ -202,7 +179,7 @@ class Device:
     def setQosLevel(self, qosLevel):
         """One of IOTQosLevel, for all that is sent. Returns 0; 1 for QoS 2: Hub hangs up on it."""
         if qosLevel not in (0, 1):
-            return self._fail(ValueError("setQosLevel: 0 or 1; IoT Hub has no QoS 2"))
+            return self._fail("setQosLevel: 0 or 1; IoT Hub has no QoS 2")
         self._qos = qosLevel
         return 0
 
@@ -239,17 +216,14 @@ class Device:
         COMMUNICATION_ERROR anything else; `error` says it in words. Raises ConnectionStatus.
         """
         if self._calling:
-            return self._fail(ValueError("connect: not from a callback"))
+            return self._fail("connect: not from a callback")
         self.disconnect()
         self._host = hostName or self._host
         self._trying = True
         while True:
             known = self._host
             self._code = 0
-            if known:
-                self._attach()
-            else:
-                self._task = self._register()
+            self._task = self._connect(not known)
             while not (self._up or self._code):
                 self.do_next(100)
             if self._up or not (known and self._scope):
@@ -279,7 +253,7 @@ class Device:
         return self._open
 
     def getHostName(self):
-        """Return the hub's host name, None before connect(). Kept in a file, it saves DPS a call."""
+        """Return the hub's name, None before connect(). Kept in a file, it saves DPS a call."""
         return self._host
 
     getDeviceHostName = getHostName
@@ -296,7 +270,6 @@ class Device:
                 return next(self._task)
             except StopIteration:
                 self._task = None
-                self._attach()
             except Exception as e:
                 self._task = None
                 self._drop(e, True)
@@ -336,68 +309,57 @@ class Device:
             websocket=path,
         )
 
-    def _register(self):
-        # A generator of do_next()'s results; sets _host and _id, or raises.
-        import iotc_dps
+    def _connect(self, ask):
+        # A generator of do_next()'s results; raises what went wrong. ask: DPS, for the hub.
+        if ask:
+            import iotc_dps
 
-        # Registering is done once in a while: its code need not stay.
-        del sys.modules["iotc_dps"]
-        name = self._scope + "/registrations/" + self._name
-        link = self._link(self._dps, name + "/api-version=2019-03-31", name, "registration")
-        body = {"registrationId": self._name}
-        if self._model:
-            body["data" if self.convention == "A" else "payload"] = self._model
-        self._host, self._id = yield from iotc_dps.register(link, json.dumps(body), self)
-
-    def _attach(self):
-        # Make the link to _host, unless there is one. What the old one still held goes with it.
+            # Registering is done once in a while: its code need not stay.
+            del sys.modules["iotc_dps"]
+            name = self._scope + "/registrations/" + self._name
+            link = self._link(self._dps, name + "/api-version=2019-03-31", name, "registration")
+            body = {"registrationId": self._name}
+            if self._model:
+                body["data" if self.convention == "A" else "payload"] = self._model
+            self._host, self._id = yield from iotc_dps.register(link, json.dumps(body), self)
         host = self._host
         if self._at == host:
+            # The link is there and will try again by itself.
             return
         user = host + "/" + self._id + "/?api-version="
-        try:
-            if self.convention == "C":
-                user += "2021-04-12"
-                if self._model:
-                    user += "&model-id=" + quote(self._model["modelId"])
-            else:
-                import iotc_preview
+        self._events = self._json = "devices/" + self._id + "/messages/events/"
+        if self.convention == "C":
+            self._json += "%24.ct=application%2Fjson&%24.ce=utf-8"
+            user += "2021-04-12"
+            if self._model:
+                user += "&model-id=" + quote(self._model["modelId"])
+        else:
+            import iotc_preview
 
-                self._old = iotc_preview
-                user += iotc_preview.API
-            link = self._link(host, user, host + "/devices/" + self._id, None)
-        except Exception as e:
-            return self._drop(e)
+            self._old = iotc_preview
+            user += iotc_preview.API
+        link = self._link(host, user, host + "/devices/" + self._id, None)
         if self._hub:
+            # What the old link still held goes with the new one.
             link._window = self._hub._window
         self._hub = link
         self._at = host
-        self._bound = "devices/" + self._id + "/messages/devicebound/#"
-        self._events = "devices/" + self._id + "/messages/events/"
-        self._json = self._events
-        if not self._old:
-            self._json += "%24.ct=application%2Fjson&%24.ce=utf-8"
         link.set_callback(self._on_message)
         link.on_up = self._on_up
-        link.on_down = self._on_down
+        link.on_down = self._drop
         link.on_ack = self._on_ack
         link.on_skip = self._on_skip
 
     def _on_up(self, present):
         # Every time: Hub may have forgotten some filters even where it kept the session.
-        twin = "$iothub/twin/"
         self._pid = self._hub.subscribe(
-            [
-                (self._bound, 1),
-                (twin + "res/#", 1),
-                (twin + "PATCH/properties/desired/#", 1),
+            (
+                (self._events[:-7] + "devicebound/#", 1),
+                ("$iothub/twin/res/#", 1),
+                ("$iothub/twin/PATCH/properties/desired/#", 1),
                 ("$iothub/methods/POST/#", 1),
-            ]
+            )
         )
-
-    def _on_down(self, e):
-        if e:
-            self._drop(e)
 
     def _on_ack(self, pid, code):
         if pid in self._waiting:
@@ -414,10 +376,12 @@ class Device:
             self.getDeviceProperties()
 
     def _on_skip(self, topic, size):
-        self._fail(ValueError("message of %d bytes passed over: raise max_packet" % size))
+        self._fail("message of %d bytes passed over: raise max_packet" % size)
 
     def _drop(self, e, by_dps=False):
         # The connection, or an attempt at one, has failed: tell, and see whether DPS may help.
+        if not e:
+            return
         code = 16 if isinstance(e, OSError) else 32
         if isinstance(e, MQTTException) and isinstance(e.args[0], int):
             code = e.args[0]
@@ -438,7 +402,7 @@ class Device:
             self._failures += 1
             if code == 4 or self._failures > 2:
                 self._failures = 0
-                self._task = self._register()
+                self._task = self._connect(True)
         if tell:
             self._call("ConnectionStatus", None, None, code)
         if self._exit:
@@ -455,13 +419,14 @@ class Device:
         time.time(). Returns 0, or what went wrong: 1 a value that JSON or Hub can't take, or over
         256 KB, 8 too many unacknowledged (call doNext()), 16 not connected.
         """
+        others = "!#$%&'*+-.^_`|~"
         topic = self._events if isinstance(payload, bytes) else self._json
         for name in properties or ():
             value = properties[name]
             if name == "iothub-creation-time-utc" and not isinstance(value, str):
                 value = "%d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(int(value))[:6]
-            if not plain(name, "!#$%&'*+-.^_`|~"):
-                return self._fail(ValueError("property name: letters, digits, !#$%&'*+-.^_`|~"))
+            if not plain(name, others):
+                return self._fail("property name: letters, digits, " + others)
             if topic[-1] != "/":
                 topic += "&"
             topic += quote(name) + "=" + quote(str(value))
@@ -510,13 +475,7 @@ class Device:
         try:
             if not self._hub:
                 raise OSError(-1, "not connected: call connect()")
-            if not isinstance(msg, (str, bytes)):
-                if not _fits(msg, twin):
-                    raise ValueError(
-                        "not for JSON, or not for a twin: names up to 1 KB without . $ or space,"
-                        " text up to 4 KB, integers of 53 bits, 10 levels"
-                    )
-                msg = json.dumps(msg)
+            msg = dump(msg, twin)
             if len(msg) > 8191 and isinstance(msg, str):
                 msg = msg.encode()
             if len(topic) + len(msg) > (32768 if twin else _LIMIT):
@@ -564,7 +523,7 @@ class Device:
         if status < 300:
             status = 0
         else:
-            self._fail(ValueError("twin: the hub answered %d" % status))
+            self._fail("twin: the hub answered %d" % status)
         if rid in self._waiting:
             self._call("MessageSent", self._waiting.pop(rid), None, status)
         elif msg and not status:
@@ -616,8 +575,8 @@ class Device:
             return
         acks[name] = {
             "value": value,
-            words[0]: info.getResponseCode() or 200,
-            words[1]: info.getResponseMessage() or "completed",
+            words[0]: info._out[7] or 200,
+            words[1]: info._out[8] or "completed",
             words[2]: version,
         }
 
@@ -635,15 +594,15 @@ class Device:
             text = "no such command"
             info = self._command("Command", name, args, rid)
             if info:
-                code = info.getResponseCode() or 200
-                text = info.getResponseMessage()
+                code = info._out[7] or 200
+                text = info._out[8]
         except (ValueError, AttributeError) as e:
             self._fail(e)
         if text is not None:
             text = json.dumps(text)
         self._send("$iothub/methods/res/%d/?$rid=%s" % (code, rid), text or "", None)
-        if info and info.getCallback():
-            self._run(info.getCallback())
+        if info and info._out[9]:
+            self._run(info._out[9])
 
     def _on_bound(self, bag, msg):
         # A cloud-to-device message; IoT Central queues commands as such.
@@ -688,6 +647,9 @@ class Device:
             self._calling = False
 
     def _fail(self, e):
+        # Notes what is wrong, an exception or a text; returns the error code.
+        if isinstance(e, str):
+            e = ValueError(e)
         self.error = e
         if self._level > 1:
             print("iotc:", e)

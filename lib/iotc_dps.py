@@ -6,7 +6,7 @@
 import json
 import time
 
-from iotc_sas import bag, quote
+from iotc_wire import bag, quote
 from micropython import const
 from umqtt.simple import MQTTException
 
@@ -22,7 +22,7 @@ def register(link, body, pace):
     link: an MQTTLink to DPS, not yet used. body: the request, JSON text. pace: an object whose
     _wait says how many ms the next step may wait.
 
-    Raises what ended the connection (OSError; MQTTException(code, text) for a refusal at the door),
+    Raises what ended the connection (OSError; MQTTException(code, text) if refused at the door);
     MQTTException(code, text) when DPS said no: its own six-digit code, or 403 for a disabled
     enrolment, with its words and the tracking id that Microsoft's support asks for; code 429 when
     it was still busy after the last request.
@@ -46,16 +46,19 @@ def register(link, body, pace):
             # $dps/registrations/res/<status>/?$rid=<n>&retry-after=<s>
             code = int(topic[23:26])
             query = bag(topic.split("?", 1)[1])
-            reply = json.loads(msg)
-            state = reply.get("registrationState") or reply
-            status = reply.get("status")
-            if status == "assigned":
-                return state["assignedHub"], state.get("deviceId")
-            if status == "assigning":
-                verb = "GET/iotdps-get-operationstatus/?$rid="
-                tail = "&operationId=" + quote(reply["operationId"])
-                body = ""
-            elif code < 429:
+            try:
+                reply = json.loads(msg)
+                state = reply.get("registrationState") or reply
+                status = reply.get("status")
+                if status == "assigned":
+                    return state["assignedHub"], state["deviceId"]
+                if status == "assigning":
+                    tail = "&operationId=" + quote(reply["operationId"])
+                    verb = "GET/iotdps-get-operationstatus/?$rid="
+                    body = ""
+            except (ValueError, KeyError, AttributeError, TypeError):
+                raise OSError(-1, "DPS: an answer (%d) without what it should say" % code)
+            if status != "assigning" and code < 429:
                 raise MQTTException(*_refusal(code, status, reply, state))
             delay = min(int(query.get("retry-after") or 2), _LONGEST_S) * 1000
             start = time.ticks_ms()

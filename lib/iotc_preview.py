@@ -1,9 +1,9 @@
 # iotc_preview: the two conventions of IoT Central that programs written before July 2020 use.
 #
-# A is that of 2018, B that of the Plug and Play preview (the light SDK's document). iotc loads this
-# when a program asks for one of them; what it gives are shapes, the work stays with iotc.
+# A is that of 2018, B that of the Plug and Play preview (the light SDK's document). iotc loads
+# this when a program asks for one of them; it gives the shapes, the work stays with iotc.
 
-from iotc_sas import quote
+from iotc_wire import quote
 
 API = "2019-07-01-preview"  # the last one that lets "$iotin:" into a twin
 

@@ -1,7 +1,9 @@
-# iotc_sas: what Azure's keys, tokens and topics are made of: HMAC-SHA256, percent-encoding, the time.
+# iotc_wire: what goes over the wire to Azure: tokens, percent-encoding, JSON the service takes.
 #
-# Pure functions on hashlib and binascii as MicroPython ships them; iotc and iotc_dps stand on them.
+# Pure functions on hashlib, binascii and json as MicroPython ships them; the other files of iotc
+# stand on them.
 
+import json
 import time
 from binascii import a2b_base64, b2a_base64
 from hashlib import sha256
@@ -101,3 +103,42 @@ def token(sign, resource, expiry, policy=None):
     sig = sig.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
     sig = "SharedAccessSignature sr=" + resource + "&sig=" + sig + "&se=" + expiry
     return sig + "&skn=" + policy if policy else sig
+
+
+def _fits(value, twin, depth=0):
+    # Whether JSON can hold value, and IoT Hub's twin too. What json.dumps would only garble (nan,
+    # bytes, objects) doesn't fit.
+    if isinstance(value, (dict, list, tuple)):
+        named = isinstance(value, dict)
+        for item in value:
+            if named:
+                if not isinstance(item, str):
+                    return False
+                if twin and item[:7] != "$iotin:":
+                    if not 0 < len(item) <= 1024 or min(item) <= " " or "." in item or "$" in item:
+                        return False
+                item = value[item]
+            if not _fits(item, twin, depth + 1):
+                return False
+        return depth < 10 or not twin
+    if isinstance(value, str):
+        return len(value) <= 4096 or not twin
+    if isinstance(value, int):
+        return -4503599627370496 <= value < 4503599627370496 or not twin
+    return value is None or isinstance(value, float) and value - value == 0
+
+
+def dump(value, twin=False):
+    """
+    Return value as JSON text; str and bytes are taken to be that already.
+
+    Raises ValueError for what JSON can't hold, and with twin for what a twin can't: names over
+    1 KB or with . $ or a space, text over 4 KB, integers of more than 53 bits, over 10 levels.
+    """
+    if isinstance(value, (str, bytes)):
+        return value
+    if not _fits(value, twin):
+        raise ValueError(
+            "not for JSON" + (", or a name, text, integer or depth no twin takes" if twin else "")
+        )
+    return json.dumps(value)

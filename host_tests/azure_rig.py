@@ -1,0 +1,161 @@
+"""
+What the tests of Azure share: an Azure in this process, on ports of its own, whose service side a
+test reaches as Python objects; the known keys; tokens and MQTT packets made without lib/.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import ssl
+import time
+import urllib.parse
+
+from localcloud import azure as azure_module
+from localcloud import mqtt_server, pki
+from localcloud.background import Background
+from localcloud_rig import Raw
+
+SCOPE = "0ne00ABCDEF"
+GROUP_KEY = base64.b64encode(bytes(range(64))).decode()
+DEVICE = "sensor-01"
+DEVICE_KEY = "AjovQRagSicIHgvC+IaHN/oeUQcVO1iCiFB33IYSeJE="  # PROTOCOLS.md 1.3
+HUB = "hub-7.azure-devices.net"
+OTHER_HUB = "hub-8.azure-devices.net"
+DPS = azure_module.DPS_HOST
+
+
+def token(key, path, end=None, skn=None, quote=urllib.parse.quote, safe=""):
+    """A shared access signature (bytes), as 1.2 says; end: seconds since 1970, else in an hour."""
+    sr = quote(path, safe)
+    signed = "%s\n%d" % (sr, end or time.time() + 3600)
+    digest = hmac.digest(base64.b64decode(key), signed.encode(), "sha256")
+    sig = urllib.parse.quote(base64.b64encode(digest).decode(), safe)
+    text = "SharedAccessSignature sr=%s&sig=%s&se=%s" % (sr, sig, signed.split("\n")[1])
+    return (text + ("&skn=" + skn if skn else "")).encode()
+
+
+class Rig:
+    """
+    azure: the azure.Azure, whose methods are called with do() and call(). server; port, tls_port
+    and websocket_port; ca (bytes, DER) and ca_pem (a file name); authority: a pki.Authority.
+    """
+
+    def __init__(self, background, azure, server, directory):
+        self.background = background
+        self.azure = azure
+        self.server = server
+        self.pki = directory
+        self.authority = directory.authority
+        self.ca_pem = directory.ca_pem
+        self.ca_der = directory.ca_der
+        self.port = server.listeners["mqtt"].port
+        self.tls_port = server.listeners["mqtts"].port
+        self.websocket_port = server.listeners["wss"].port
+        self.do = background.do
+        self.call = background.call
+
+    def device(self, device_id=DEVICE):
+        return self.azure.registry.find(device_id)
+
+    def create(self, device_id=DEVICE, **options):
+        """A device that needs no DPS, with the known key."""
+        return self.do(self.azure.create, device_id, dict({"keys": [DEVICE_KEY]}, **options))
+
+    def telemetry(self, count=1, device_id=DEVICE, timeout=15):
+        """The first `count` messages as (body, properties); fails after timeout seconds."""
+
+        def enough():
+            device = self.device(device_id)
+            return device is not None and device.received >= count
+
+        self.until(enough, timeout, "%d messages of telemetry" % count)
+        return [(body, bag) for _, _, body, bag in self.device(device_id).telemetry]
+
+    def until(self, condition, timeout=15, what="it"):
+        """Wait until condition(), called in the server's thread, is true; its value."""
+        deadline = time.monotonic() + timeout
+        while True:
+            value = self.do(condition)
+            if value:
+                return value
+            assert time.monotonic() < deadline, what + " did not come"
+            time.sleep(0.01)
+
+    def invoke(self, name, payload=None, timeout=15, device_id=DEVICE):
+        return self.call(
+            self.azure.invoke(self.device(device_id), name, payload, timeout), timeout + 5
+        )
+
+    def start_invoke(self, name, payload=None, timeout=15):
+        """invoke() under way: a future."""
+        coroutine = self.azure.invoke(self.device(), name, payload, timeout)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.background.loop)
+
+    def desire(self, patch, device_id=DEVICE):
+        return self.do(self.azure.set_desired, self.device(device_id), patch)
+
+    def send(self, body, ack=None, device_id=DEVICE, **properties):
+        properties = {name.replace("_", "-"): value for name, value in properties.items()}
+        return self.do(self.azure.send, self.device(device_id), body, properties, ack)
+
+    def reported(self, device_id=DEVICE):
+        return self.do(lambda: dict(self.device(device_id).twin["reported"]["properties"]))
+
+    def raw(self, tls=None):
+        return Raw(self.tls_port if tls else self.port, tls=tls)
+
+    def hub(self, device_id=DEVICE, key=DEVICE_KEY, host=HUB, version="2021-04-12", **options):
+        """A raw client signed in to the hub."""
+        return self.raw().connect(
+            device_id,
+            user="%s/%s/?api-version=%s" % (host, device_id, version),
+            password=token(key, "%s/devices/%s" % (host, device_id)),
+            **options,
+        )
+
+    def dps(self, registration=DEVICE, key=DEVICE_KEY, scope=SCOPE, **options):
+        """A raw client signed in to DPS and listening."""
+        path = "%s/registrations/%s" % (scope, registration)
+        client = self.raw().connect(
+            registration,
+            user=path + "/api-version=2019-03-31",
+            password=token(key, path, skn="registration"),
+            **options,
+        )
+        return client.subscribe(("$dps/registrations/res/#", 1))
+
+
+@contextlib.contextmanager
+def running(directory, hubs=(HUB, OTHER_HUB), records=None, **options):
+    """A Rig. directory: for certificates."""
+    keys = pki.Pki(str(directory), azure_module.NAMES)
+    context = keys.server_context(ask_client=True)
+    with Background() as background:
+
+        async def start():
+            azure = azure_module.Azure(
+                hubs,
+                trust=lambda pem: context.load_verify_locations(cadata=pem),
+                **dict({"scope_id": SCOPE, "group_key": GROUP_KEY, "records": records}, **options),
+            )
+            azure.retry_after = 0
+            server = mqtt_server.Server()
+            azure.add_to(server)
+            await server.listen("mqtt", "127.0.0.1", 0)
+            await server.listen("mqtts", "127.0.0.1", 0, context)
+            await server.listen("wss", "127.0.0.1", 0, context, True)
+            return azure, server
+
+        azure, server = background.call(start())
+        try:
+            yield Rig(background, azure, server, keys)
+        finally:
+            background.call(server.stop())
+
+
+def client_context(rig, certificate, key):
+    """TLS for a raw client that shows a certificate (PEM file names)."""
+    context = ssl.create_default_context(cafile=rig.ca_pem)
+    context.load_cert_chain(certificate, key)
+    return context
