@@ -108,7 +108,10 @@ def why_no_micropython():
 
 
 def micropython_version():
-    """What that MicroPython calls itself, as '1.29.0-preview', or ''."""
+    """What that MicroPython calls itself, as '1.29.0-preview', or ''. Of one's own: its path."""
+    own = os.environ.get("PICOLINK_MICROPYTHON")
+    if own is not None:
+        return own
     return _read_stamp().get("micropython", "")
 
 
