@@ -21,7 +21,7 @@ def first_line(path):
 
 
 def measure():
-    """This machine's load (processes that want to run), free memory, uptime; from Linux's /proc."""
+    """This machine's load (processes waiting), free memory, uptime; from Linux's /proc."""
     try:
         load = float(first_line("/proc/loadavg").split()[0])
         uptime = int(float(first_line("/proc/uptime").split()[0]))
