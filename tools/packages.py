@@ -22,9 +22,9 @@ LIB = ROOT / "lib"
 PACKAGES = {
     "package.json": None,
     "lib/mqtt_link.json": ["mqtt_link"],
-    "lib/ibmiotf.json": ["ibmiotf"],
+    "lib/ibmiotf.json": ["ibmiotf", "ibmiotc"],
     "lib/iotc.json": ["iotc"],
-    "lib/teamviewer_iot.json": ["teamviewer_iot"],
+    "lib/teamviewer_iot.json": ["teamviewer_iot", "TeamViewerIoTPythonSDK"],
     "lib/idigi_monitor_api.json": ["idigi_monitor_api"],
 }
 _UMQTT = "umqtt.simple"
@@ -104,7 +104,7 @@ def outdated():
     stale = []
     for file, tops in PACKAGES.items():
         path = ROOT / file
-        if tops and not all(top in there for top in tops):
+        if tops and tops[0] not in there:
             continue
         if not path.exists() or path.read_text() != package(file):
             stale.append(file)
