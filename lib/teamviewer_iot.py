@@ -221,6 +221,7 @@ class TVCMI_client:
         OverrideCerts (default NOT_OVERRIDE): see CertOverrideMode and provision()
         ServerName (default MqttHost): name in the agent's certificate, often "localhost"
         MaxPacket (default 4096): bytes of the longest answer taken in; a longer one is skipped
+        ProvisionTimeout (default 30): seconds that provision() gives the agent
     user_data: handed to every callback.
 
     Callbacks are attributes: None, or a function that takes keyword arguments.
@@ -295,7 +296,7 @@ class TVCMI_client:
         """
         Get a certificate for this client unless it has one. on_api_response tells the end:
         "Client is successfully provisioned." with error_code 0, or "Client is already
-        provisioned." with 1. on_api_error tells why not (no answer in 30 s, the agent says no, a
+        provisioned." with 1. on_api_error tells why not (no answer in time, the agent says no, a
         file): call provision() again then, it goes on where it was cut short.
 
         Makes a P-256 key on this board, in small steps; it never leaves CertFolder. A key and
@@ -326,6 +327,7 @@ class TVCMI_client:
         link.on_up = self._on_up
         link.on_ack = self._on_ack
         link.on_down = self._on_down
+        link.on_skip = lambda topic, size: self.log("%d bytes are over MaxPacket" % size)
 
     def disconnect_api(self):
         """Send what is queued (1 s at most), disconnect, stay away. Waiting calls fail with 22."""
@@ -370,7 +372,10 @@ class TVCMI_client:
 
     def _lose(self, calls, text):
         for call in calls[:]:
-            self._finish(call, None, _NO_ANSWER, text)
+            if call.quiet:
+                self._finish(call, None, 0, None)
+            else:
+                self._finish(call, None, _NO_ANSWER, text)
 
     # -- calls
 

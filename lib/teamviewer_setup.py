@@ -36,9 +36,8 @@ from teamviewer_iot import (
 )
 
 _KINDS_MAX = const(64)  # metrics whose type of values is remembered
-_ENROL_MS = const(30000)
 _RETRY_MS = const(1000)
-_CHECK_MS = const(10000)  # the documents give 5 s each to connecting and to the ping
+_CHECK_S = const(10)  # the documents give 5 s each to connecting and to the ping
 _ENOENT = const(2)
 _EACCES = const(13)
 _ECONNRESET = const(104)
@@ -139,12 +138,17 @@ def configure(given):
         if not given.get(key):
             raise InputError(6, "parameter missing: " + key)
     given.setdefault("MaxPacket", 4096)
-    for key in ("MqttProvisionPort", "MqttPort", "MaxPacket"):
+    given.setdefault("ProvisionTimeout", 30)
+    for key in ("MqttProvisionPort", "MqttPort", "MaxPacket", "ProvisionTimeout"):
         try:
             given[key] = int(given[key])
         except (ValueError, TypeError):
             raise ConnectionParamError(8, key + " must be a number")
-    name = given.setdefault("ClientName", "client").replace(" ", "")
+    given.setdefault("ClientName", "client")
+    for key in ("MqttHost", "CaFile", "CertFolder", "ClientName"):
+        if not isinstance(given[key], str):
+            raise InputError(7, key + " must be text")
+    name = given["ClientName"].replace(" ", "")
     if not 0 < len(name) <= 64 or "/" in name:
         raise InputError(19, "ClientName must have 1 to 64 characters and no /")
     mode = given.get("OverrideCerts", 2)
@@ -216,15 +220,14 @@ def _write(path, data, error=None):
         with _create_private(path + ".new") as f:
             f.write(data)
         os.rename(path + ".new", path)
-    except OSError as e:
-        raise FileError(e.errno, error or "can't write " + path)
+    except (OSError, FileError) as e:
+        code = e.error_code if isinstance(e, FileError) else e.errno
+        raise FileError(code, error or "can't write " + path)
 
 
 def _create_private(path):
     # An empty file that nobody else could read at any moment, where files have modes.
-    if hasattr(os, "open"):  # CPython
-        return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    if hasattr(os, "system"):  # MicroPython's unix port: its open() takes no mode
+    if hasattr(os, "system"):  # the unix port: its open() takes no mode, but a shell has one
         os.putenv("PICOLINK_NEW", path)
         if os.system('umask 077 && : > "$PICOLINK_NEW"'):
             raise OSError(_EACCES)
@@ -440,9 +443,10 @@ def _serves(client):
     client.log("checking the certificate")
     base = "/v1.0/" + found[0] + "/ping"
     filters = (base + "/info/inbox", base + "/error/inbox")
+    ms = min(client.parameters["ProvisionTimeout"], _CHECK_S) * 1000
     try:
         topic, _ = yield from _ask(
-            client, link(client, "MqttPort"), filters, base, b'{"request":"Ping"}', _CHECK_MS
+            client, link(client, "MqttPort"), filters, base, b'{"request":"Ping"}', ms
         )
         return topic.endswith(b"/info/inbox")
     except (MQTTException, ConnectionError):
@@ -467,8 +471,9 @@ def _enrol(client):
     secure = False
     failure = answer = None
     start = time.ticks_ms()
-    while not answer:
-        left = _ENROL_MS - time.ticks_diff(time.ticks_ms(), start)
+    while answer is None:
+        left = client.parameters["ProvisionTimeout"] * 1000
+        left -= time.ticks_diff(time.ticks_ms(), start)
         if left <= 0:
             raise failure
         client.log("asking for a certificate")
@@ -486,7 +491,9 @@ def _enrol(client):
             client.log(text)
             # The documents' provisioning port is plain; later SDKs speak TLS there. Try in turn,
             # and tell in the end of the one that is not just the other protocol's confusion.
-            if not secure or code == _TLS_ERROR and not text.startswith("handshake"):
+            if secure and code == _TLS_ERROR and not text.startswith("handshake"):
+                failure = e
+            elif not secure and not isinstance(failure, netstream.TLSError):
                 failure = e
             secure = not secure
             failed = time.ticks_ms()

@@ -1,0 +1,198 @@
+"""What the TeamViewer tests share: an agent in this process, and the device's half of a test."""
+
+import argparse
+import contextlib
+import ssl
+
+from localcloud import cloud, teamviewer
+from localcloud.background import Background
+
+
+class Agent:
+    """
+    A running agent. host, provision_port, port, ca_file as in the ready line. model: the
+    teamviewer_agent.Agent (touch it with do()). calls: (topic below the connector, payload) as
+    they came. wrap: what provisioning makes of a certificate's PEM before it is sent.
+    """
+
+    def __init__(self, running, background):
+        self.cloud = running
+        self.background = background
+        self.part = running.parts[0]
+        self.model = self.part.agent
+        self.calls = []
+        self.wrap = None
+        for key, value in self.part.ready().items():
+            setattr(self, key, value)
+        self._watch()
+
+    def parameters(self, folder, **more):
+        """For TVCMI_client."""
+        return dict(
+            {
+                "MqttHost": "localhost",
+                "MqttProvisionPort": self.provision_port,
+                "MqttPort": self.port,
+                "CaFile": self.ca_file,
+                "CertFolder": str(folder),
+            },
+            **more,
+        )
+
+    def do(self, function, *args):
+        return self.background.do(function, *args)
+
+    def set(self, **values):
+        """Set attributes of the model: backend, licensed, broken, mute."""
+        for name, value in values.items():
+            self.do(setattr, self.model, name, value)
+
+    def show(self):
+        return self.do(self.model.show)
+
+    def connectors(self):
+        return self.show()["connectors"]
+
+    def cut(self):
+        """End all connections as a crash does."""
+
+        def abort():
+            for client in list(self.cloud.mqtt.clients):
+                client.abort()
+
+        self.do(abort)
+
+    def send(self, topic, payload, connector=None):
+        """Say something to a connector; topic below it."""
+        connector = connector or self.connectors()[0]["id"]
+        service = self.service("teamviewer")
+        self.do(service.deliver, "/v1.0/%s/%s" % (connector, topic), payload, 1)
+
+    def service(self, name):
+        return next(s for s in self.cloud.mqtt.services if s.name == name)
+
+    def _watch(self):
+        connectors = self.service("teamviewer")
+        publish = connectors.publish
+
+        def watched(client, packet):
+            base = "/v1.0/%s/" % client.data.id
+            self.calls.append((packet.topic.replace(base, "", 1), packet.payload))
+            return publish(client, packet)
+
+        connectors.publish = watched
+        provisioning = self.service("teamviewer-provision")
+        deliver = provisioning.deliver
+
+        def wrapped(topic, payload, *more):
+            if self.wrap and not topic.endswith("/error"):
+                payload = self.wrap(payload)
+            return deliver(topic, payload, *more)
+
+        provisioning.deliver = wrapped
+
+
+@contextlib.contextmanager
+def running(state, port=0, provision_port=0, provision_tls=False):
+    """
+    An Agent with its state in a directory. provision_tls: the provisioning port speaks TLS only,
+    as the newest agents may.
+    """
+    options = argparse.Namespace(
+        host="127.0.0.1",
+        state=str(state),
+        key_type="ec",
+        open_broker=None,
+        mqtt_port=0,
+        mqtts_port=0,
+        ws_port=0,
+        wss_port=0,
+        http_port=0,
+        https_port=0,
+        tv_port=port,
+        tv_provision_port=provision_port,
+    )
+    with Background() as background:
+        made = cloud.Cloud(options, [_TlsOnly if provision_tls else teamviewer.Part])
+        background.call(made.start())
+        try:
+            yield Agent(made, background)
+        finally:
+            background.call(made.stop())
+
+
+class _TlsOnly(teamviewer.Part):
+    async def start(self):
+        await super().start()
+        mqtt = self.cloud.mqtt
+        mqtt.listeners.pop(teamviewer.PROVISION).close()
+        await mqtt.listen(teamviewer.PROVISION, "127.0.0.1", 0, self.pki.server_context())
+
+
+def client_context(agent, folder, name="client"):
+    """The ssl.SSLContext of a client with a certificate from there."""
+    context = ssl.create_default_context(cafile=agent.ca_file)
+    context.load_cert_chain(
+        "%s/%s-cert.pem" % (folder, name), "%s/%s-key.pem" % (folder, name)
+    )
+    return context
+
+
+# The device's half. `parameters` must be a global; heard collects what callbacks got, in order.
+DEVICE = """
+import json, sys, time
+import teamviewer_iot
+from teamviewer_iot import *
+
+heard = []
+logged = []
+
+def hear(name):
+    def callback(**values):
+        heard.append(dict(values, on=name))
+    return callback
+
+def client(**more):
+    made = TVCMI_client(dict(parameters, **more), "mine")
+    for name in ("connect", "disconnect", "response", "error"):
+        setattr(made, "on_api_" + name, hear(name))
+    made.on_api_log = logged.append
+    return made
+
+def drive(it, n=1, ms=10000):
+    # Until n callbacks have come; what came, at most n of it.
+    start = time.ticks_ms()
+    while len(heard) < n and time.ticks_diff(time.ticks_ms(), start) < ms:
+        it.do_next(20)
+    got = heard[:n]
+    del heard[:n]
+    return got
+
+def provisioned(**more):
+    made = client(**more)
+    made.provision()
+    assert drive(made)[0]["on"] == "response"
+    return made
+
+def connected(**more):
+    made = provisioned(**more)
+    made.connect_api()
+    assert drive(made)[0]["on"] == "connect"
+    return made
+
+def ask(it, call, *args, **more):
+    # The one answer to a call.
+    call(*args, **more)
+    got = drive(it)
+    assert got, "no answer"
+    return got[0]
+
+def new_sensor(it, name="s"):
+    return json.loads(ask(it, it.create_sensor, name)["msg"])["sensorId"]
+
+def new_metrics(it, sensor, *kinds):
+    defs = [{"matchingId": str(i), "name": k, "valueType": k} for i, k in enumerate(kinds)]
+    made = json.loads(ask(it, it.create_metric, {"metrics": defs}, sensor)["msg"])
+    return [m["metricId"] for m in made]
+"""
+
