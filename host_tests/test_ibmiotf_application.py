@@ -80,10 +80,10 @@ def test_missing_and_wrong_options_are_named(board):
         ("auth-method", None, "Missing required property: auth-method"),
         ("auth-key", None, "Missing required property: auth-key"),
         ("auth-token", "", "Missing required property: auth-token"),
-        ("auth-method", "token", "token"),
-        ("id", "a/b", "id: 1 to 128"),
-        ("id", "+", "id: 1 to 128"),
-        ("org", "a:b", "org: 1 to 36"),
+        ("auth-method", "token", "must be apikey"),
+        ("id", "a/b", "id: must be 1 to 128"),
+        ("id", "+", "id: must be 1 to 128"),
+        ("org", "a:b", "org: must be 1 to 36"),
     ]
     run = board.run(
         """
@@ -228,7 +228,9 @@ def test_a_refused_subscription_reaches_the_error_callback_by_name(board, rig):
     """,
         options=options(rig),
     )
-    assert run.report["errors"] == ["ConnectionException: refused: iot-2/type/pump/id/+/mon"]
+    assert run.report["errors"] == [
+        "ConnectionException: refused or too large: iot-2/type/pump/id/+/mon (128)"
+    ]
     assert run.report["connected"]
 
 

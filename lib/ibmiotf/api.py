@@ -10,7 +10,7 @@ says is an IoTFCReSTException.
 import json
 
 import ibmiotf
-from ibmiotf import ConfigurationException, JsonCodec, level
+from ibmiotf import ConfigurationException, encode_json, level
 from rest import Session
 
 _HINTS = {
@@ -104,7 +104,7 @@ class Client:
 
     def _call(self, method, path, body=None, expect=200, headers=None, keep=False):
         if body is not None:
-            body = JsonCodec.encode(body)
+            body = encode_json(body)
         session = self._session
         answer = None
         try:

@@ -3,7 +3,14 @@ An IBM IoT Foundation application: hears devices' events, commands and status, s
 speaks for devices. Stands on ibmiotf's common part.
 """
 
-from ibmiotf import AbstractClient, InvalidEventException, JsonCodec, Received, level
+from ibmiotf import (
+    AbstractClient,
+    ConfigurationException,
+    InvalidEventException,
+    decode_json,
+    topics,
+)
+from ibmiotf import Event as _Event
 
 _STATUS = (
     "Action Time ClientAddr Port Protocol User ConnectTime Reason ReadBytes ReadMsg WriteBytes "
@@ -11,36 +18,21 @@ _STATUS = (
 )
 
 
-def _any(what, value, n=32):
-    return value if value == "+" else level(what, value, n)
-
-
-def _space(deviceType, deviceId, check=level):
-    # The front part of a device's full topics.
-    return "iot-2/type/%s/id/%s/" % (
-        check("deviceType", deviceType, 36),
-        check("deviceId", deviceId, 36),
-    )
-
-
-class _FromDevice(Received):
-    def __init__(self, parsed, payload):
-        self.deviceType, self.deviceId = parsed[1:3]
-        if not self.deviceType:
-            raise InvalidEventException("not from a device's space")
-        self.device = self.deviceType + ":" + self.deviceId
-        super().__init__(parsed, payload)
-
-
-class Event(_FromDevice):
+class Event(_Event):
     """
     A device's event: device ("type:id"), deviceType, deviceId, event, format, data, timestamp,
-    payload.
+    payload. As a Command, on its way to a device, it has command instead.
     """
 
+    def __init__(self, parsed, payload):
+        _, self.deviceType, self.deviceId, name, fmt = parsed
+        if not self.deviceType:
+            raise InvalidEventException("topic without a device")
+        self.device = self.deviceType + ":" + self.deviceId
+        super().__init__(name, fmt, payload)
 
-class Command(_FromDevice):
-    """A command on its way to a device: as Event, with command instead of event."""
+
+Command = Event
 
 
 class Status:
@@ -58,7 +50,7 @@ class Status:
         self.device = self.deviceType and self.deviceType + ":" + self.deviceId
         self.retained = retained
         self.payload = payload
-        said = self.payload = JsonCodec.decode(self).data
+        said = self.payload = decode_json(self).data
         if not isinstance(said, dict):
             raise InvalidEventException("status: must be a JSON object")
         self.clientId = said.get("ClientID")
@@ -83,13 +75,12 @@ class Client(AbstractClient):
 
     def __init__(self, options, logHandlers=None):
         self._shared = options.get("type") == "shared"
-        super().__init__(
-            options,
-            "A" if self._shared else "a",
-            ("org", "id"),
-            "apikey",
-            ("auth-method", "auth-key", "auth-token"),
-        )
+        self._asked = {}  # SUBSCRIBE's packet id -> filter, until SUBACK
+        super().__init__(options, "A" if self._shared else "a", ("org", "id"), "apikey")
+        if self.link.user == "use-token-auth":
+            raise ConfigurationException("Missing required property: auth-key")
+        if self._shared:
+            self.link.clean_session = True
         self._api = None
         self.deviceEventCallback = None
         self.deviceCommandCallback = None
@@ -114,14 +105,14 @@ class Client(AbstractClient):
         Remembered, and made again after a reconnect; a refusal reaches errorCallback.
         Raises ValueError for a name that can't be one.
         """
-        return self._listen("evt/", deviceType, deviceId, event, msgFormat, qos)
+        return self._listen("evt", deviceType, deviceId, event, msgFormat, qos)
 
     def subscribeToDeviceCommands(
         self, deviceType="+", deviceId="+", command="+", msgFormat="+", qos=1
     ):
         """Hear the commands that devices get; as subscribeToDeviceEvents. False in QuickStart."""
         return not self.quickstart and self._listen(
-            "cmd/", deviceType, deviceId, command, msgFormat, qos
+            "cmd", deviceType, deviceId, command, msgFormat, qos
         )
 
     def subscribeToDeviceStatus(self, deviceType="+", deviceId="+", qos=0):
@@ -132,22 +123,28 @@ class Client(AbstractClient):
         """Hear applications connect and disconnect; False in QuickStart unless an id is given."""
         if self.quickstart and appId == "+":
             return False
-        return self._hear("iot-2/app/%s/mon" % _any("appId", appId, 128), qos)
+        return self._hear(topics.app_status(appId), qos)
 
     def _listen(self, what, deviceType, deviceId, name, fmt, qos):
         if self.quickstart and "+" in (deviceType, deviceId):
             return False
-        topic = _space(deviceType, deviceId, _any) + what
-        if name:
-            topic += _any("event or command", name) + "/fmt/" + _any("format", fmt)
+        topic = topics.space(deviceType, deviceId, True)
+        topic += topics.message(what, name, fmt, True) if name else what
         return self._hear(topic, 0 if self._shared else qos)
+
+    def _hear(self, topic, qos):
+        self._asked[self.link.subscribe(topic, qos)] = topic
+        return True
+
+    def _on_lost(self, what, n):
+        super()._on_lost(self._asked.pop(what, what), n)
 
     def publishEvent(self, deviceType, deviceId, event, msgFormat=None, data=None, qos=0):
         """
         Send an event as if the device had: (…, event, data, qos=0) as IOTF JSON, or
         (…, event, msgFormat, data, qos=0). Returns and raises as device.Client.publishEvent.
         """
-        return self._send(_space(deviceType, deviceId) + "evt/", event, msgFormat, data, qos)
+        return self._send(topics.space(deviceType, deviceId) + "evt/", event, msgFormat, data, qos)
 
     def publishCommand(self, deviceType, deviceId, command, msgFormat=None, data=None, qos=0):
         """
@@ -156,22 +153,19 @@ class Client(AbstractClient):
         raises as device.Client.publishEvent.
         """
         return not self.quickstart and self._send(
-            _space(deviceType, deviceId) + "cmd/", command, msgFormat, data, qos
+            topics.space(deviceType, deviceId) + "cmd/", command, msgFormat, data, qos
         )
 
-    def _read(self, parsed, payload, retained):
+    def _read(self, topic, payload, retained):
+        parsed = topics.parse(topic)
         kind = parsed[0]
-        if kind == "evt":
+        if kind in ("evt", "cmd"):
             message = Event(parsed, payload)
-            message.event = parsed[3]
-            return self.deviceEventCallback, message
-        if kind == "cmd":
-            message = Command(parsed, payload)
-            message.command = parsed[3]
-            return self.deviceCommandCallback, message
-        return (self.deviceStatusCallback if kind == "mon" else self.appStatusCallback), Status(
-            parsed, payload, retained
-        )
+            return (
+                self.deviceEventCallback if kind == "evt" else self.deviceCommandCallback
+            ), message
+        message = Status(parsed, payload, retained)
+        return self.deviceStatusCallback if kind == "mon" else self.appStatusCallback, message
 
 
 def ParseConfigFile(path):
@@ -182,4 +176,4 @@ def ParseConfigFile(path):
     """
     from ibmiotf import config
 
-    return config.read(path, "application", ("org", "id", "auth-method", "auth-key", "auth-token"))
+    return config.read(path, "application")

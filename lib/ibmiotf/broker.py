@@ -1,53 +1,63 @@
 """
-A device on one's own broker, where no service adds type and id to its topics: loaded by
-device.Client for the option "topics": "full". Stands on what every MQTT broker has.
-
-The device speaks full topics, so that an application needs no change. Its user name is
-<type>/id/<id> unless "auth-key" names another, so that one line of the broker's access rules (see
-tools/brokers) holds for all devices. Its status, which the service would send, it sends itself:
-retained, and as the will for when it can't.
+A device on one's own broker, where no service adds type and id to its topics. Stands on
+device.Client, and on what every MQTT broker has. tools/brokers has the broker's side.
 """
 
 import json
 
+from ibmiotf import defaults, device
 
-def adopt(client):
-    """Make client, a device.Client that was never connected, such a device."""
-    link = client.link
-    name = client.options["type"] + "/id/" + client.options["id"]
-    client._front = "iot-2/type/" + name + "/"
-    if link.user is not None and not client.options.get("auth-key"):
-        link.user = name
-    mon = client._front + "mon"
 
-    def status(action, **more):
+class Client(device.Client):
+    """
+    As device.Client, with full topics, so that applications need no change.
+
+    The user name is <type>/id/<id> unless "auth-key" names another, so that one line of the
+    broker's access rules holds for all devices; "auth-method": "none" sends none. Its status,
+    which the service would send, the device sends itself: retained, and as its will.
+    """
+
+    def __init__(self, options, logHandlers=None):
+        own = dict(defaults)
+        own.update(options)
+        name = "%s/id/%s" % (own.get("type"), own.get("id"))
+        self._front = "iot-2/type/%s/" % name
+        own["auth-key"] = own.get("auth-key") or name
+        super().__init__(own)
+        link = self.link
+        # A will has no Time: it is written long before.
+        link.set_last_will(
+            self._front + "mon",
+            self._status("Disconnect", "The connection broke.", False),
+            True,
+            1,
+        )
+        link.on_up = self._on_up
+        self.disconnect = self._good_bye
+
+    def _status(self, action, reason=None, timed=True):
         from ibmiotf import timestamp
 
-        said = {"Action": action, "ClientID": client.clientId}
+        said = {"Action": action, "ClientID": self.clientId}
         now = timestamp.now()
-        if now:
+        if now and timed:
             said["Time"] = now.isoformat()
-        said.update(more)
+        if reason:
+            said["Reason"] = reason
         return json.dumps(said)
 
-    def on_up(present):
+    def _on_up(self, present):
         try:
-            link.publish(mon, status("Connect"), True)
+            self.link.publish(self._front + "mon", self._status("Connect"), True)
         except OSError:
             pass  # the connection has just ended again; the next one says it
 
-    def disconnect():
+    def _good_bye(self):
+        link = self.link
         if link.is_connected():
             try:
-                link.publish(
-                    mon, status("Disconnect", Reason="The device said good-bye."), True, 1, 1000
-                )
+                said = self._status("Disconnect", "The device said good-bye.")
+                link.publish(self._front + "mon", said, True, 1, 1000)
             except OSError:
-                pass  # no room: the will would say it, but a good-bye cancels that
+                pass  # no room for it, and a good-bye cancels the will
         link.disconnect()
-
-    # A will has no Time: it is written long before.
-    will = {"Action": "Disconnect", "ClientID": client.clientId, "Reason": "The connection broke."}
-    link.set_last_will(mon, json.dumps(will), True, 1)
-    link.on_up = on_up
-    client.disconnect = disconnect

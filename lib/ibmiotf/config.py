@@ -6,14 +6,16 @@ _NUMBERS = ("port", "api-port", "keep-alive", "max-packet")
 _WORDS = {"true": True, "false": False}
 
 
-def read(path, section, keys):
+def read(path, section):
     """
     Return the options of [section], or of all lines when the file has no section line at all.
 
-    keys: those that are None when missing. Numbers and true/false become what the options dict
-    wants; `typ` is another word for `type`. Raises ConfigurationException, with what to change.
+    section: "device" or "application"; their documented keys are None when missing. Numbers and
+    true/false become what the options dict wants; `typ` is another word for `type`.
+    Raises ConfigurationException, with what to change.
     """
-    options = dict.fromkeys(keys)
+    options = dict.fromkeys(("org", "id", "auth-method", "auth-token"))
+    options["type" if section == "device" else "auth-key"] = None
     here = None  # the section we are in; none is as good as ours
     found = False
     number = 0

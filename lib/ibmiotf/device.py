@@ -1,10 +1,8 @@
 """An IBM IoT Foundation device: sends events, hears commands. Stands on ibmiotf's common part."""
 
-from ibmiotf import AbstractClient, InvalidEventException, Received
+from ibmiotf import AbstractClient, Event, InvalidEventException
 
-
-class Command(Received):
-    """A command: command, format, data, timestamp, payload."""
+Command = Event  # command, format, data, timestamp, payload
 
 
 class Client(AbstractClient):
@@ -13,23 +11,17 @@ class Client(AbstractClient):
 
     Set commandCallback(Command) at any time; the client subscribes to its commands by itself.
     Org "quickstart" needs no credentials and has no commands. Further options: domain, host,
-    port, ca, ssl, transport ("websockets"), clean-session, keep-alive (s), max-packet (bytes),
-    topics ("full": on one's own broker, see broker.py).
+    port (443 with Maximo), ca, ssl, transport ("websockets"), clean-session, max-packet (bytes).
     Raises ConfigurationException, UnsupportedAuthenticationMethod.
     """
 
-    def __init__(self, options, logHandlers=None):
-        super().__init__(
-            options, "d", ("org", "type", "id"), "token", ("auth-method", "auth-token")
-        )
-        self.commandCallback = None
-        self._front = "iot-2/"
-        if self.options.get("topics") == "full":
-            from ibmiotf import broker
+    _front = "iot-2/"
 
-            broker.adopt(self)
+    def __init__(self, options, logHandlers=None):
+        super().__init__(options, "d", ("org", "type", "id"), "token")
+        self.commandCallback = None
         if not self.quickstart:
-            self._hear(self._front + "cmd/+/fmt/+", 1)
+            self.link.subscribe(self._front + "cmd/+/fmt/+", 1)
 
     def publishEvent(self, event, msgFormat=None, data=None, qos=0):
         """
@@ -44,12 +36,11 @@ class Client(AbstractClient):
         """
         return self._send(self._front + "evt/", event, msgFormat, data, qos)
 
-    def _read(self, parsed, payload, retained):
-        if parsed[0] != "cmd":
-            raise InvalidEventException("not a command: " + parsed[0])
-        command = Command(parsed, payload)
-        command.command = parsed[3]
-        return self.commandCallback, command
+    def _read(self, topic, payload, retained):
+        name, _, fmt = topic.split("/")[-3:]
+        if topic != self._front + "cmd/%s/fmt/%s" % (name, fmt):
+            raise InvalidEventException("not a command: " + topic)
+        return self.commandCallback, Event(name, fmt, payload)
 
 
 def ParseConfigFile(path):
@@ -60,4 +51,4 @@ def ParseConfigFile(path):
     """
     from ibmiotf import config
 
-    return config.read(path, "device", ("org", "type", "id", "auth-method", "auth-token"))
+    return config.read(path, "device")
