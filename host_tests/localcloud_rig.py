@@ -1,11 +1,14 @@
 """What the tests of the local cloud share: a server in a thread, a client of a raw socket."""
 
+import base64
 import contextlib
+import http.client
+import json
 import socket
 import time
 
 from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server
+from localcloud import mqtt_server, pki
 from localcloud.background import Background
 
 
@@ -135,3 +138,50 @@ def until(condition, timeout=10):
             return value
         assert time.monotonic() < deadline, "it never became true"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def cloud_running(*arguments, parts=(), state=None):
+    """A whole local cloud in this process with these parts: (Cloud, ready line, background)."""
+    from localcloud import __main__ as program
+    from localcloud import cloud
+
+    ports = [option for option, _, _ in program.PORTS]
+    zeros = [text for option in ports for text in (option, "0")]
+    given = ["--state", str(state)] if state is not None else []
+    options = program.make_parser(parts).parse_args(zeros + given + list(arguments))
+    with Background() as background:
+        made = cloud.Cloud(options, list(parts))
+        ready = background.call(made.start())
+        try:
+            yield made, ready, background
+        finally:
+            background.call(made.stop())
+
+
+class Http:
+    """One request after the other over one connection; answers are (status, headers, JSON)."""
+
+    def __init__(self, port, ca_pem=None, user=None, password=None, host="localhost"):
+        if ca_pem is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        else:
+            context = pki.client_context(ca_pem)
+            self.connection = http.client.HTTPSConnection(
+                "localhost", port, timeout=10, context=context
+            )
+        self.headers = {"Host": host}
+        if user is not None:
+            text = base64.b64encode(("%s:%s" % (user, password)).encode()).decode()
+            self.headers["Authorization"] = "Basic " + text
+
+    def __call__(self, method, path, body=None, **headers):
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        sent = dict(self.headers, **headers)
+        self.connection.request(
+            method, path, body, {k: v for k, v in sent.items() if v is not None}
+        )
+        answer = self.connection.getresponse()
+        text = answer.read()
+        return answer.status, answer.headers, json.loads(text) if text else None
