@@ -1,164 +1,32 @@
 """rest.py: one verified HTTP request at a time. A scripted server answers byte for byte."""
 
-import contextlib
-import datetime
-import ipaddress
-import socket
-import ssl
-import threading
-import time
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-OK = b"HTTP/1.1 200 OK\r\n"
-
-
-class Script:
-    """
-    A server on loopback that answers each path with its script: bytes are sent as they are, a
-    number is a pause in seconds, "close" and "hang" say what follows (else: the next request).
-
-    requests: every request head that came, as text; bodies; connections: how many there were.
-    """
-
-    def __init__(self, scripts, tls=None):
-        self.scripts = scripts
-        self.requests = []
-        self.bodies = []
-        self.connections = 0
-        self._tls = tls
-        self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock):
-        self.connections += 1
-        sock.settimeout(20)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls:
-                sock = self._tls.wrap_socket(sock, server_side=True)
-            with sock:
-                while self._answer(sock):
-                    pass
-        except OSError:
-            pass
-
-    def _answer(self, sock):
-        head = b""
-        while b"\r\n\r\n" not in head:
-            got = sock.recv(4096)
-            if not got:
-                return False
-            head += got
-        head, _, body = head.partition(b"\r\n\r\n")
-        text = head.decode("utf-8")
-        size = 0
-        for line in text.split("\r\n"):
-            if line.lower().startswith("content-length:"):
-                size = int(line.split(":")[1])
-        while len(body) < size:
-            body += sock.recv(4096)
-        self.requests.append(text)
-        self.bodies.append(body)
-        for item in self.scripts[text.split(" ")[1]]:
-            if item == "close":
-                return False
-            if item == "hang":
-                self._over.wait(20)
-                return False
-            if isinstance(item, bytes):
-                sock.sendall(item)
-            else:
-                time.sleep(item)
-        return True
-
-    def stop(self):
-        self._over.set()
-        with contextlib.suppress(OSError):  # stopped before
-            self._listener.shutdown(socket.SHUT_RDWR)  # close() alone leaves accept() waiting
-        self._listener.close()
+from http_rig import OK, scripts
+from localcloud import pki
 
 
 @pytest.fixture
 def serve():
-    started = []
-
-    def start(scripts, tls=None):
-        started.append(Script(scripts, tls))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.stop()
-
-
-def _certificate(name, key, issuer=None, issuer_key=None, host=None):
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.BasicConstraints(issuer is None, None), critical=True)
-    )
-    if host:
-        names = [x509.DNSName(host)]
-        if host == "localhost":
-            names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-        made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return made.sign(issuer_key or key, hashes.SHA256())
+    with scripts() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
     """contexts["localhost"], contexts["elsewhere"]; ca and stranger: DER file names."""
     place = tmp_path_factory.mktemp("tls")
-
-    def ca(name):
-        key = ec.generate_private_key(ec.SECP256R1())
-        made = _certificate(name, key)
-        path = place / (name + ".der")
-        path.write_bytes(made.public_bytes(serialization.Encoding.DER))
-        return key, made, str(path)
+    authority = pki.Authority("the test's CA")
 
     class Tls:
-        contexts = {}
+        ca = str(place / "ca.der")
+        stranger = str(place / "stranger.der")
+        contexts = {
+            name: authority.issue_server([name]).server_context()
+            for name in ("localhost", "elsewhere")
+        }
 
-    ca_key, ca_cert, Tls.ca = ca("ours")
-    Tls.stranger = ca("stranger")[2]
-    for host in ("localhost", "elsewhere"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        made = _certificate(host, key, ca_cert, ca_key, host)
-        path = place / (host + ".pem")
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + made.public_bytes(serialization.Encoding.PEM)
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(str(path))
-        Tls.contexts[host] = context
+    (place / "ca.der").write_bytes(authority.der)
+    (place / "stranger.der").write_bytes(pki.Authority("a stranger").der)
     return Tls
 
 

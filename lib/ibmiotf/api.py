@@ -57,11 +57,9 @@ def _query(deviceType, options):
         elif key == "summarize_type":
             good = value in _SUMMARIES
         else:
-            good = key == "summarize"
-            if not isinstance(value, str):
-                value = ",".join(value)
-            if value[:1] != "{":
-                value = "{" + value + "}"
+            good = key == "summarize" and isinstance(value, (list, tuple, str))
+            if good and not isinstance(value, str):
+                value = "{" + ",".join(value) + "}"
         if not good:
             raise ValueError("historian: %s can't be %r here" % (key, value))
         text += "&" if text else "?"
@@ -165,7 +163,7 @@ class Client:
         List of the newest events, one page, newest first: of one device, of a type, or of all.
 
         options: dict of evt_type, start, end (ms since 1970, ends included); with a deviceType
-        also top (1 to 100), summarize (list of fields), summarize_type (avg, count, min, max, sum,
+        also top (1 to 100), summarize (list of fields, or "{a,b}"), summarize_type (avg, count, min, max, sum,
         range, stdev or variance). Raises ValueError for others.
         """
         try:
@@ -200,7 +198,7 @@ class Client:
 
     def _page(self, deviceType, deviceId, options, headers):
         path = "historian"
-        if deviceType is not None:
+        if deviceType is not None or deviceId is not None:
             path += "/" + _name(deviceType, deviceId)
         path += _query(deviceType, options or {})
         return self._call("GET", path, None, 200, headers, True)

@@ -1,0 +1,466 @@
+"""ibmiotf/api.py: the management API and the historian, against the local cloud and by script."""
+
+import json
+
+import pytest
+from http_rig import scripts
+from localcloud import pki
+
+START = """
+    import ibmiotf.application
+    client = ibmiotf.application.Client(options)
+    api = client.api
+
+    def attempt(f, *args):
+        try:
+            report(got=f(*args))
+        except ibmiotf.IoTFCReSTException as e:
+            report(code=e.httpCode, message=e.message, text=str(e), response=e.response)
+        except ValueError as e:
+            report(invalid=str(e))
+
+"""
+
+
+@pytest.fixture
+def options(cloud):
+    """An application's options for the local cloud."""
+    application = cloud["ibm"]["application"]
+    return {
+        "org": cloud["ibm"]["org"],
+        "id": "manager",
+        "auth-method": "apikey",
+        "auth-key": application["key"],
+        "auth-token": application["token"],
+        "host": "127.0.0.1",
+        "port": cloud["mqtt"]["tls_port"],
+        "api-port": int(cloud["http"]["tls_url"].rsplit(":", 1)[1]),
+        "ca": cloud["ca_der"],
+    }
+
+
+def test_organization_devices_and_types_are_listed(board, cloud, options):
+    run = board.run(
+        START
+        + """
+    attempt(api.getOrganizationDetails)
+    attempt(api.getDevices)
+    attempt(api.getDevices, "board")
+    attempt(api.getDevices, "nothing")
+    attempt(api.getDeviceTypes)
+    """,
+        options=options,
+    )
+    organization, devices, boards, nothing, types = [r["got"] for r in run.reports]
+    assert organization["id"] == options["org"]
+    assert sorted(organization) == ["created", "id", "name", "updated"]
+    assert cloud["ibm"]["device"]["id"] in [d["id"] for d in devices]
+    assert {d["type"] for d in boards} == {"board"}
+    assert nothing == []
+    assert {"deviceType": "board", "count": len(boards)} in types
+
+
+def test_a_device_is_registered_viewed_updated_used_and_deleted(board, options):
+    run = board.run(
+        START
+        + """
+    import ibmiotf.device
+    name = "api-" + board
+    attempt(api.registerDevice, "pump", name, {"address": {"street": "Acacia \\u00e9"}})
+    attempt(api.registerDevice, "pump", name)
+    attempt(api.getDevice, "pump", name)
+    attempt(api.updateDevice, "pump", name, {"address": None})
+    attempt(api.getDevice, "pump", name)
+    attempt(api.deleteDevice, "pump", name)
+    attempt(api.deleteDevice, "pump", name)
+    attempt(api.getDevice, "pump", name)
+    attempt(api.updateDevice, "pump", name, {})
+
+    # The password is a token that lets the device in, until it is deleted.
+    device = api.registerDevice("pump", name)
+    own = dict(options)
+    own.update({"type": "pump", "id": name, "auth-method": "token", "auth-key": None,
+                "auth-token": device["password"]})
+    ibmiotf.device.Client(own).connect()
+    api.deleteDevice("pump", name)
+    try:
+        ibmiotf.device.Client(own).connect()
+    except ibmiotf.ConnectionException as e:
+        report(refused=str(e), secret=device["password"])
+    """,
+        options=options,
+        board=board.name,
+    )
+    reports = run.reports
+    made, again, seen, updated, seen_again, deleted, *gone, refused = reports
+    device = made["got"]
+    assert device["uuid"] == "d:%s:pump:api-%s" % (options["org"], board.name)
+    assert len(device["password"]) > 8
+    assert device["metadata"] == {"address": {"street": "Acacia \u00e9"}}
+    assert again["code"] == 409
+    assert "password" not in seen["got"] and seen["got"]["metadata"] == device["metadata"]
+    assert updated["got"]["metadata"] == seen_again["got"]["metadata"] == {"address": None}
+    assert deleted == {"got": None}
+    assert [g["code"] for g in gone] == [404, 404, 404]
+    assert "not authorized" in refused["refused"] and refused["secret"] not in refused["refused"]
+
+
+def test_a_failure_has_code_and_reason_and_no_secret(board, options):
+    wrong = dict(options, **{"auth-token": "n0tthetoken"})
+    unknown = dict(options, **{"auth-key": "a-%s-unknown" % options["org"]})
+    for bad, code in ((wrong, 401), (unknown, 403)):
+        got = board.run(START + "    attempt(api.getDevices)", options=bad).report
+        assert got["code"] == code
+        assert "GET devices: %d" % code in got["message"] and got["text"] == got["message"]
+        assert "n0tthetoken" not in json.dumps(got)
+
+
+def test_names_and_metadata_are_checked_before_anything_is_sent(board, options):
+    run = board.run(
+        START
+        + """
+    attempt(api.getDevices, "a/b")
+    attempt(api.getDevice, "pump", "..%2f")
+    attempt(api.getDevice, "pump", "")
+    attempt(api.registerDevice, "pump", "x" * 37)
+    attempt(api.registerDevice, "pump", "ok", {"t": float("nan")})
+    attempt(api.updateDevice, "pump", "ok", {"t": b"x"})
+    attempt(api.deleteDevice, "pump", "a b")
+    """,
+        options=dict(options, **{"api-port": 1}),
+    )
+    assert len(run.reports) == 7
+    for report in run.reports:
+        assert "invalid" in report
+
+
+def test_tls_is_verified(board, options, tmp_path):
+    stranger = tmp_path / "stranger.der"
+    stranger.write_bytes(pki.Authority("a stranger").der)
+    run = board.run(
+        START
+        + """
+    try:
+        api.getDevices()
+    except OSError as e:
+        report(error=str(e))
+    """,
+        options=dict(options, ca=str(stranger)),
+    )
+    assert "ca:" in run.report["error"]
+
+
+def test_without_tls_for_mqtt_the_api_still_has_it(board, options, cloud):
+    plain = dict(options, ssl=False, port=cloud["mqtt"]["port"])
+    run = board.run(START + "    attempt(api.getOrganizationDetails)", options=plain)
+    assert run.report["got"]["id"] == options["org"]
+    del plain["ca"]
+    run = board.run(
+        """
+        import ibmiotf.application
+        try:
+            ibmiotf.application.Client(options).api
+        except ibmiotf.ConfigurationException as e:
+            report(error=str(e))
+        """,
+        options=plain,
+    )
+    assert "ca" in run.report["error"]
+
+
+def test_the_api_is_loaded_when_it_is_first_used(board, options):
+    run = board.run(
+        """
+        import sys
+        import ibmiotf.application
+        client = ibmiotf.application.Client(options)
+        before = [name in sys.modules for name in ("rest", "ibmiotf.api")]
+        client.api
+        report(before=before, after="rest" in sys.modules, same=client.api is client.api)
+        """,
+        options=options,
+    )
+    assert run.report == {"before": [False, False], "after": True, "same": True}
+
+
+# ---- historian
+
+
+@pytest.fixture
+def history(board, cloud, options):
+    """250 events of two devices, made once for each interpreter; its type's name."""
+    kind = "hist-" + board.name
+    if kind not in cloud:
+        cloud[kind] = True
+        board.run(
+            START
+            + """
+    for name in ("h1", "h2"):
+        api.registerDevice(kind, name)
+    client.connect()
+    for i in range(250):
+        assert client.publishEvent(kind, "h%d" % (1 + i % 2), ("warm", "cold")[i % 5 == 0],
+                                   {"i": i, "half": i / 2}, 1)
+    while client.link.inflight:
+        client.do_next(10)
+    """,
+            options=options,
+            kind=kind,
+        )
+    return kind
+
+
+def test_the_historian_answers_for_all_a_type_and_a_device(board, options, history):
+    run = board.run(
+        START
+        + """
+    attempt(api.getHistoricalEvents)
+    attempt(api.getHistoricalEvents, kind)
+    attempt(api.getHistoricalEvents, kind, "h1")
+    attempt(api.getHistoricalEvents, kind, "h1", {"evt_type": "cold", "top": 3})
+    """,
+        options=options,
+        kind=history,
+    )
+    everything, of_type, of_device, cold = [r["got"] for r in run.reports]
+    assert {"device_id", "device_type", "evt_type", "timestamp", "evt"} == set(everything[0])
+    assert [e["evt"]["i"] for e in of_type] == list(range(249, 149, -1))
+    assert "device_type" not in of_type[0] and of_type[0]["device_id"].endswith(":h2")
+    assert [e["evt"]["i"] for e in of_device] == list(range(248, 48, -2))
+    assert "device_id" not in of_device[0]
+    assert [e["evt"]["i"] for e in cold] == [240, 230, 220]
+
+
+def test_the_iterator_gives_all_pages_and_holds_one(board, options, history):
+    run = board.run(
+        START
+        + """
+    import gc
+    from ibmiotf import api as module
+    pages = []
+    real = module.Client._page
+
+    def page(self, *args):
+        got = real(self, *args)
+        pages.append(len(got[0]))
+        return got
+
+    module.Client._page = page
+    numbers = [e["evt"]["i"] for e in api.historicalEvents(kind, None, {"top": 60})]
+    report(numbers=numbers, pages=pages)
+    del pages[:]
+    numbers = [e["evt"]["i"] for e in api.historicalEvents(kind, "h1")]
+    report(numbers=numbers, pages=pages)
+    del pages[:]
+    for e in api.historicalEvents(kind, None, {"top": 10}):
+        break
+    report(pages=pages)
+    """,
+        options=options,
+        kind=history,
+    )
+    by_type, by_device, stopped = run.reports
+    assert by_type["numbers"] == list(range(249, -1, -1))
+    assert by_type["pages"][:4] == [60] * 4 and sum(by_type["pages"]) == 250
+    assert by_device["numbers"] == list(range(248, -1, -2))
+    assert stopped["pages"] == [10]
+
+
+def test_bounds_and_summaries_reach_the_service(board, options, history):
+    run = board.run(
+        START
+        + """
+    ms = [e["timestamp"]["$date"] for e in api.getHistoricalEvents(kind, "h1", {"top": 20})]
+    first, last = ms[-1], ms[0]
+    attempt(api.getHistoricalEvents, kind, "h1", {"end": first - 1, "top": 1})
+    attempt(api.getHistoricalEvents, kind, "h1", {"start": last + 1})
+    names = ("avg", "count", "min", "max", "sum", "range", "stdev", "variance")
+    for name in names:
+        got = api.getHistoricalEvents(
+            kind, "h1", {"summarize": ["i", "half"], "summarize_type": name}
+        )
+        report(name=name, i=got[0]["evt"]["i"], half=got[0]["evt"]["half"])
+    got = api.getHistoricalEvents(kind, "h1", {"summarize": "{i}"})
+    report(average=got[0]["evt"]["i"])
+    """,
+        options=options,
+        kind=history,
+    )
+    before, after, *sums, average = run.reports
+    assert after["got"] == [] and len(before["got"]) <= 1
+    got = {r["name"]: (r["i"], r["half"]) for r in sums}
+    assert got["count"] == (125, 125)
+    assert got["min"] == (0, 0) and got["max"] == (248, 124) and got["range"] == (248, 124)
+    assert got["sum"] == (15500, 7750) and got["avg"] == (124, 62)
+    assert abs(got["variance"][0] - got["stdev"][0] ** 2) < 1
+    assert average["average"] == 124
+
+
+def test_parameters_that_the_historian_lacks_are_refused(board, options):
+    cases = [
+        [None, None, {"top": 5}],
+        [None, None, {"summarize": ["i"]}],
+        [None, None, {"summarize_type": "avg"}],
+        ["pump", None, {"top": 0}],
+        ["pump", None, {"top": 101}],
+        ["pump", None, {"top": "5"}],
+        ["pump", None, {"summarize_type": "median"}],
+        ["pump", None, {"start": "yesterday"}],
+        ["pump", None, {"evt_type": "a/b"}],
+        ["pump", None, {"since": 5}],
+        ["pump", None, {"summarize": 5}],
+        ["pu/mp", None, {}],
+        [None, "p1", {}],
+    ]
+    run = board.run(
+        START + "    for case in cases:\n        attempt(api.getHistoricalEvents, *case)",
+        options=dict(options, **{"api-port": 1}),
+        cases=cases,
+    )
+    assert len(run.reports) == len(cases)
+    for case, report in zip(cases, run.reports):
+        assert "invalid" in report, case
+
+
+# ---- a service that is not well
+
+
+@pytest.fixture
+def scripted(tmp_path):
+    """Gives start(scripts) -> (server, options): the API's side, answering as scripted."""
+    authority = pki.Authority("the test's CA")
+    ca = tmp_path / "ca.der"
+    ca.write_bytes(authority.der)
+    context = authority.issue_server(["127.0.0.1", "localhost"]).server_context()
+    with scripts() as start:
+
+        def serve(answers):
+            server = start({"/api/v0001/" + k: v for k, v in answers.items()}, context)
+            return server, {
+                "org": "abc123",
+                "id": "dash",
+                "auth-method": "apikey",
+                "auth-key": "key",
+                "auth-token": "s3cret",
+                "api-host": "localhost",
+                "api-port": server.port,
+                "ca": str(ca),
+            }
+
+        yield serve
+
+
+def answer(status, body, headers=""):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = "HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n" % (status, len(body), headers)
+    return head.encode() + body
+
+
+def test_requests_are_what_the_documents_say(board, scripted):
+    server, options = scripted(
+        {
+            "devices": [answer("201 Created", {"password": "x"}, "Location: /y\r\n")],
+            "devices/pump/p1": [answer("200 OK", {})],
+        }
+    )
+    board.run(
+        START
+        + """
+    attempt(api.registerDevice, "pump", "p1", {"a": [1]})
+    attempt(api.updateDevice, "pump", "p1", {"a": [2]})
+    """,
+        options=options,
+    )
+    assert [r.split(" HTTP")[0] for r in server.requests] == [
+        "POST /api/v0001/devices",
+        "PUT /api/v0001/devices/pump/p1",
+    ]
+    assert [json.loads(b) for b in server.bodies] == [
+        {"type": "pump", "id": "p1", "metadata": {"a": [1]}},
+        {"metadata": {"a": [2]}},
+    ]
+    for request in server.requests:
+        assert "Authorization: Basic a2V5OnMzY3JldA==" in request
+        assert "Content-Type: application/json" in request
+
+
+def test_cursor_and_cookie_lead_from_page_to_page(board, scripted):
+    def page(numbers, cursor=None, cookie=None):
+        headers = "CursorID: %s\r\n" % cursor if cursor else ""
+        if cookie:
+            headers += "Set-Cookie: other=1; Path=/\r\n"
+            headers += "Set-Cookie: iotHistorianSessionId=%s; Secure; HttpOnly\r\n" % cookie
+        return answer("200 OK", [{"evt": {"i": i}} for i in numbers], headers)
+
+    server, options = scripted(
+        {
+            # One script serves each request of the connection in turn.
+            "historian?evt_type=a%20b&start=1760000000000": [page([5, 4], "c1", "s1")],
+        }
+    )
+    pages = iter([page([5, 4], "c1", "s1"), page([3, 2], "c2"), page([1], "c3", "s2"), page([])])
+
+    class Pages(dict):
+        def __getitem__(self, path):
+            return [next(pages)]
+
+    server.scripts = Pages()
+    run = board.run(
+        START
+        + """
+    report(got=[e["evt"]["i"] for e in api.historicalEvents(
+        options={"evt_type": "a b", "start": 1760000000000})])
+    """,
+        options=options,
+    )
+    assert run.report["got"] == [5, 4, 3, 2, 1]
+    assert server.connections == 1
+    paths = [r.split(" ")[1] for r in server.requests]
+    assert paths[0].startswith("/api/v0001/historian?") and len(set(paths)) == 1
+    assert sorted(paths[0].split("?")[1].split("&")) == ["evt_type=a%20b", "start=1760000000000"]
+    sent = [
+        sorted(line for line in r.split("\r\n") if line.startswith(("cursorId", "Cookie")))
+        for r in server.requests
+    ]
+    assert sent == [
+        [],
+        ["Cookie: iotHistorianSessionId=s1", "cursorId: c1"],
+        ["Cookie: iotHistorianSessionId=s1", "cursorId: c2"],
+        ["Cookie: iotHistorianSessionId=s2", "cursorId: c3"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "body, code, text",
+    [
+        (answer("500 Oops", b"<html>s3cret?"), 500, "GET devices: 500 Oops"),
+        (answer("409 Conflict", {"message": "there is one"}), 409, "409 there is one"),
+        (answer("404 Not Found", b""), 404, "404 not found"),
+        (answer("200 OK", b"<html>welcome to the hotel"), 200, "GET devices: 200"),
+        (answer("200 OK", b""), 200, "GET devices: 200"),
+        (answer("302 Found", b"", "Location: https://elsewhere/\r\n"), 302, "302 Found"),
+    ],
+)
+def test_what_is_not_the_documented_answer_is_an_exception(board, scripted, body, code, text):
+    server, options = scripted({"devices": [body]})
+    got = board.run(START + "    attempt(api.getDevices)", options=options).report
+    assert got["code"] == code and text in got["message"]
+    assert "s3cret" not in got["message"]
+    assert len(server.requests) == 1
+
+
+def test_an_answer_over_the_limit_is_an_error_and_not_a_memory_error(board, scripted):
+    server, options = scripted({"devices": [answer("200 OK", b'["' + b"x" * 70000 + b'"]')]})
+    run = board.run(
+        START
+        + """
+    for api.limit in (1000, 32768, 80000):
+        try:
+            report(n=len(api.getDevices()[0]))
+        except OSError as e:
+            report(error=str(e))
+    """,
+        options=options,
+    )
+    assert ["over" in r.get("error", "") for r in run.reports] == [True, True, False]
+    assert run.reports[2]["n"] == 70000
