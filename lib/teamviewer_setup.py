@@ -37,6 +37,7 @@ from teamviewer_iot import (
 
 _KINDS_MAX = const(64)  # metrics whose type of values is remembered
 _RETRY_MS = const(1000)
+_ANSWER_MAX = const(8192)  # bytes of the answer that holds a certificate
 _CHECK_S = const(10)  # the documents give 5 s each to connecting and to the ping
 _ENOENT = const(2)
 _EACCES = const(13)
@@ -365,8 +366,10 @@ def link(client, port, own=True, secure=True):
                 raise KeyCertificateError(None, text % found[1][:8])
             tls["cert"] = client.get_cert_path()
             tls["key"] = client.get_key_path()
+    # A certificate may come with its chain, and text around it.
+    longest = given["MaxPacket"] if own else _ANSWER_MAX
     try:
-        return MQTTLink("", given["MqttHost"], given[port], ssl=tls, max_packet=given["MaxPacket"])
+        return MQTTLink("", given["MqttHost"], given[port], ssl=tls, max_packet=longest)
     except ValueError as e:
         raise TLSError(_TLS_ERROR, str(e))
 

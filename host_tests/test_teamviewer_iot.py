@@ -1,0 +1,1336 @@
+"""
+teamviewer_iot: connecting, every call and its answers, deadlines, several calls in flight.
+
+Everything runs against the local cloud's agent in this process, on both interpreters.
+"""
+
+import json
+import time
+
+import pytest
+from localcloud import pki
+from localcloud.teamviewer_agent import UNITS
+from teamviewer_rig import DEVICE, running
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("agent")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _healthy(agent):
+    agent.calls.clear()
+    yield
+    agent.set(backend=True, licensed=True, broken=False, mute=False)
+
+
+@pytest.fixture
+def device(board, agent, tmp_path):
+    """run(source) with DEVICE before it and a CertFolder of its own; start(source) likewise."""
+
+    class Device:
+        folder = tmp_path / "certs"
+
+        def run(self, source, **values):
+            return board.run(DEVICE + source, parameters=self.parameters(), **values)
+
+        def start(self, source, **values):
+            return board.start(DEVICE + source, parameters=self.parameters(), **values)
+
+        def parameters(self):
+            return agent.parameters(self.folder)
+
+        def connector(self):
+            certificate = (self.folder / "client-cert.pem").read_bytes()
+            return agent.do(lambda: agent.model.connectors[pki.common_name(certificate)])
+
+    return Device()
+
+
+def sent(agent, *without):
+    """Topics of the calls that the agent saw."""
+    return [topic for topic, _ in agent.calls if topic not in without]
+
+
+# -- connecting --------------------------------------------------------------------------------
+
+
+def test_connect_and_disconnect_call_back_with_keywords(device):
+    got = device.run(
+        """
+c = provisioned()
+c.connect_api()
+report(got=drive(c)[0])
+c.disconnect_api()
+report(got=drive(c)[0])
+c.disconnect_api()  # once is enough
+report(more=drive(c, ms=100))
+"""
+    ).reports
+    assert got == [
+        {
+            "got": {
+                "on": "connect",
+                "user_data": "mine",
+                "error_str": "Connection successful",
+                "error_code": 0,
+            }
+        },
+        {
+            "got": {
+                "on": "disconnect",
+                "user_data": "mine",
+                "error_str": "Disconnected",
+                "error_code": 0,
+            }
+        },
+        {"more": []},
+    ]
+
+
+def test_user_data_can_be_changed(device):
+    got = device.run(
+        """
+c = connected()
+c.set_user_data({"another": 1})
+report(got=ask(c, c.check_connection)["user_data"])
+"""
+    ).report
+    assert got == {"got": {"another": 1}}
+
+
+def test_on_connect_no_answer_can_be_missed(device, agent):
+    """A call made in on_api_connect itself is answered: the subscription stands by then."""
+    got = device.run(
+        """
+c = provisioned()
+c.on_api_connect = lambda **values: c.check_connection()
+c.connect_api()
+report(got=drive(c)[0])
+"""
+    ).report["got"]
+    assert got["on"] == "response"
+    assert json.loads(got["msg"])["answer"]
+
+
+def test_a_lost_connection_is_made_again_with_all_that_was_asked(device, agent):
+    program = device.start(
+        """
+c = connected()
+c._link.backoff_ms = c._link.backoff_max_ms = 50
+sensor = new_sensor(c)
+metric, = new_metrics(c, sensor, "double")
+live = []
+c.listen_live_data(sensor, callback=lambda **values: live.append(values["msg"]))
+ask(c, c.check_connection)
+report(ready=1)
+got = drive(c, 2)
+report(got=got)
+report(push=ask(c, c.push_metrics, sensor, {"metrics": [{"metricId": metric, "value": 1}]}))
+drive(c, ms=200)
+report(live=live)
+"""
+    )
+    program.next_report()
+    agent.cut()
+    lost, again = program.next_report()["got"]
+    assert (lost["on"], lost["error_code"]) == ("error", 3)
+    assert (again["on"], again["error_code"]) == ("connect", 0)
+    assert program.next_report()["push"]["on"] == "response"
+    assert len(program.next_report()["live"]) == 1
+    assert program.wait().rc == 0
+
+
+def test_wrong_ca_is_a_tls_error_in_words(device, agent, tmp_path):
+    other = tmp_path / "other.crt"
+    other.write_bytes(pki.Authority("somebody else's").pem)
+    got = device.run(
+        """
+provisioned()
+c = client(CaFile=other)
+c.connect_api()
+report(got=drive(c)[0])
+""",
+        other=other,
+    ).report["got"]
+    assert (got["on"], got["error_code"]) == ("error", 21)
+    assert got["error_str"].startswith("ca: ")
+
+
+def test_the_agents_name_is_verified_and_can_be_given(device):
+    got = device.run(
+        """
+provisioned()
+for name in ("gateway", "localhost"):
+    c = client(MqttHost="127.0.0.1", ServerName=name)
+    c.connect_api()
+    report(got=drive(c)[0])
+"""
+    ).reports
+    assert (got[0]["got"]["on"], got[0]["got"]["error_code"]) == ("error", 21)
+    assert "gateway" in got[0]["got"]["error_str"]
+    assert got[1]["got"]["on"] == "connect"
+
+
+def test_unusable_files_are_named_at_once(device, tmp_path):
+    empty = tmp_path / "empty.crt"
+    empty.write_text("")
+    got = device.run(
+        """
+c = provisioned()
+for ca in (missing, empty):
+    c.parameters["CaFile"] = ca
+    try:
+        c.connect_api()
+    except TLSError as e:
+        report(code=e.error_code, text=str(e))
+c = provisioned()
+with open(c.get_key_path(), "w") as f:
+    f.write("-----BEGIN EC PRIVATE KEY-----\\nAAAA\\n-----END EC PRIVATE KEY-----\\n")
+try:
+    c.connect_api()
+except TLSError as e:
+    report(code=e.error_code, text=str(e))
+""",
+        missing=tmp_path / "missing.crt",
+        empty=empty,
+    ).reports
+    assert [r["code"] for r in got] == [21, 21, 21]
+    assert "missing.crt" in got[0]["text"]
+    assert "ca" in got[1]["text"]
+    assert "key" in got[2]["text"]
+
+
+def test_a_deleted_client_is_refused_with_connacks_code(device, agent):
+    program = device.start(
+        """
+c = provisioned()
+report(id=c.get_connector_id())
+sys.stdin.readline()
+c.connect_api()
+report(got=drive(c)[0])
+"""
+    )
+    id = program.next_report()["id"]
+    agent.do(lambda: agent.model.deprovision(agent.model.connectors[id]))
+    program.send("go")
+    got = program.next_report()["got"]
+    assert (got["on"], got["error_code"]) == ("error", 5)
+    assert "refused" in got["error_str"]
+
+
+def test_an_agent_that_is_away_is_waited_for(device, agent):
+    got = device.run(
+        """
+provisioned()
+c = client(MqttPort=1)
+c.connect_api()
+report(got=drive(c)[0])
+report(again=drive(c)[0]["error_code"])
+"""
+    ).reports
+    assert (got[0]["got"]["on"], got[0]["got"]["error_code"]) == ("error", 3)
+    assert "can't connect to localhost:1" in got[0]["got"]["error_str"]
+    assert got[1] == {"again": 3}
+
+
+def test_calls_before_connect_api_are_refused(device, agent):
+    got = device.run(
+        """
+c = provisioned()
+for call in (c.list_sensors, c.check_connection, lambda: c.listen_live_data("s")):
+    try:
+        call()
+    except ConnectionError as e:
+        report(text=str(e))
+"""
+    ).reports
+    assert got == [{"text": "call connect_api() first"}] * 3
+
+
+# -- every call --------------------------------------------------------------------------------
+
+
+def test_every_call_does_what_it_says(device, agent):
+    got = device.run(EVERY_CALL).reports
+    calls = [r for r in got if "call" in r]
+    assert all(r["on"] == "response" and r["code"] == 0 and r["bytes"] for r in calls)
+    assert all(r["keys"] == ["error_code", "msg", "on", "user_data"] for r in calls)
+    msg = {r["call"]: r["msg"] for r in calls}
+    m = next(r["ids"] for r in got if "ids" in r)
+    assert json.loads(msg["ping"]) == {"request": "Ping", "answer": "Pong"}
+    sensor = json.loads(msg["create_sensor"])
+    assert sensor == {"name": "boiler", "sensorId": sensor["sensorId"]}
+    assert msg["update_sensor"] == "Sensor was changed."
+    assert [x["matchingId"] for x in json.loads(msg["create_metric"])] == ["1", "2"]
+    assert json.loads(msg["describe_metric"]) == {
+        "metricId": m[1],
+        "name": "state",
+        "valueType": "string",
+        "valueAnnotation": "mode",
+    }
+    assert msg["update_metrics"] == "All metrics were successfully modified."
+    (listed,) = json.loads(msg["list_sensors"])
+    assert listed["name"] == "Kessel №1"
+    base = "/v1.0/%s/sensor/%s/metric/" % (device.connector().id, sensor["sensorId"])
+    assert listed["metrics"] == [{"metricId": id, "link": base + id + "/inventory"} for id in m]
+    assert msg["delete_metric"] == "All metrics were successfully deleted."
+    assert msg["delete_sensor"] == "Sensor was deleted."
+    kept = next(r["values"] for r in got if "values" in r)
+    assert kept == []
+    s = sensor["sensorId"]
+    assert sent(agent) == [
+        "ping",
+        "sensor/create",
+        "sensor/%s/update" % s,
+        "sensor/%s/metric" % s,
+        "sensor/%s/metric/%s/inventory" % (s, m[1]),
+        "sensor/%s/metric/update" % s,
+        "sensor/%s/metric/pushValues" % s,
+        "sensor/%s/metric/pushValues" % s,
+        "sensor/%s/metric/pushValues" % s,
+        "inventory",
+        "sensor/%s/metric/delete" % s,
+        "sensor/%s/delete" % s,
+        "inventory",
+    ]
+    pushes = [json.loads(p) for topic, p in agent.calls if topic.endswith("pushValues")]
+    assert "timestamp" not in pushes[0]
+    assert [p["timestamp"] for p in pushes[1:]] == [1767603600000, 1767603600001]
+
+
+EVERY_CALL = """
+c = connected()
+def tell(name, call, *args):
+    got = ask(c, call, *args)
+    report(call=name, on=got["on"], code=got["error_code"], msg=got["msg"],
+           keys=sorted(got), bytes=isinstance(got["msg"], bytes))
+    return got["msg"]
+tell("ping", c.check_connection)
+sensor = json.loads(tell("create_sensor", c.create_sensor, "boiler"))["sensorId"]
+tell("update_sensor", c.update_sensor_description, sensor, "Kessel №1")
+defs = {"metrics": [
+    {"matchingId": "1", "name": "t", "valueUnit": "SI.Temperature.CELSIUS"},
+    {"matchingId": "2", "name": "state", "valueType": "string", "valueAnnotation": "mode"}]}
+m = [x["metricId"] for x in json.loads(tell("create_metric", c.create_metric, defs, sensor))]
+tell("describe_metric", c.describe_metric, m[1], sensor)
+tell("update_metrics", c.update_metrics, sensor,
+     {"metrics": [{"metricId": m[1], "name": "Zustand", "valueAnnotation": "Modus"}]})
+tell("push_metrics", c.push_metrics, sensor,
+     {"metrics": [{"value": 21.5, "metricId": m[0]}, {"value": "on", "metricId": m[1]}]})
+tell("push_metrics", c.push_metrics, sensor, {"metrics": [{"value": 22, "metricId": m[0]}]},
+     1767603600000)
+tell("push_metrics", c.push_metrics, sensor, json.dumps(
+    {"metrics": [{"value": 23, "metricId": m[0]}], "timestamp": 1767603600001}))
+tell("list_sensors", c.list_sensors)
+report(ids=m)
+tell("delete_metric", c.delete_metric, json.dumps({"metrics": [{"metricId": m[0]}]}), sensor)
+tell("delete_sensor", c.delete_sensor, sensor)
+report(values=json.loads(ask(c, c.list_sensors)["msg"]))
+"""
+
+
+def test_all_units_and_types_are_taken(device, agent):
+    got = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+defs = [{"matchingId": unit, "name": unit, "valueUnit": unit} for unit in units]
+kinds = ("bool", "string", "double", "integer")
+defs += [{"matchingId": k, "name": k, "valueType": k} for k in kinds]
+got = ask(c, c.create_metric, {"metrics": defs}, sensor)
+made = {m["matchingId"]: m["metricId"] for m in json.loads(got["msg"])}
+values = [(unit, 1.5) for unit in units]
+values += [("bool", True), ("string", "täxt"), ("double", -1e300), ("integer", -5)]
+metrics = [{"metricId": made[k], "value": v} for k, v in values]
+got = ask(c, c.push_metrics, sensor, {"metrics": metrics})
+report(made=len(made), on=got["on"], sensor=sensor)
+""",
+        units=sorted(UNITS),
+    ).report
+    assert got["made"] == len(UNITS) + 4 == 27
+    assert got["on"] == "response"
+    sensor = device.connector().sensors[got["sensor"]]
+    kept = {sensor.metrics[id]["name"]: value for id, value in sensor.values[0][2].items()}
+    assert kept.pop("bool") is True
+    assert kept.pop("string") == "täxt"
+    assert kept.pop("double") == -1e300
+    assert kept.pop("integer") == -5
+    assert set(kept.values()) == {1.5}
+
+
+def test_definitions_as_dict_text_nested_text_and_with_numbers(device):
+    got = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+one = {"matchingId": 1, "name": "a", "valueType": "string", "valueAnnotation": "x"}
+two = {"matchingId": 2, "name": "b", "valueType": "integer", "valueAnnotation": "y"}
+for defs in ({"metrics": [one, two]}, {"metrics": (one, two)}, json.dumps({"metrics": [one, two]}),
+             {"metrics": [json.dumps(one), json.dumps(two)]},
+             json.dumps({"metrics": [json.dumps(one), json.dumps(two)]}),
+             json.dumps({"metrics": [json.dumps(one), two]}).encode()):
+    got = ask(c, c.create_metric, defs, sensor)
+    report(on=got["on"], ids=[m["matchingId"] for m in json.loads(got["msg"])])
+report(unchanged=one["matchingId"])
+"""
+    ).reports
+    assert got[:-1] == [{"on": "response", "ids": ["1", "2"]}] * 6
+    assert got[-1] == {"unchanged": 1}
+
+
+def test_reported_errors_reach_the_agent_and_need_no_answer(device, agent):
+    got = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+metric, = new_metrics(c, sensor, "bool")
+told = []
+def heard_back(**values):
+    told.append(sorted(values.items()))
+c.client_error("out of paper", callback=heard_back, timeout=0.3)
+c.sensor_error("frozen", sensor)
+c.metric_error("stück", metric, sensor)
+c.metric_error("nobody's", "none", sensor)
+report(got=drive(c, 2, ms=600))
+report(told=told)
+report(sensor=sensor, metric=metric)
+"""
+    ).reports
+    (refused,) = got[0]["got"]
+    assert (refused["on"], refused["error_code"]) == ("error", 16)
+    assert got[1]["told"] == [
+        [["error_code", 0], ["error_str", None], ["msg", None], ["user_data", "mine"]]
+    ]
+    s, m = got[2]["sensor"], got[2]["metric"]
+    reports = [(where, text) for _, where, text in device.connector().reports]
+    assert reports == [("", "out of paper"), (s, "frozen"), (s + "/" + m, "stück")]
+
+
+def test_an_error_reports_answer_is_not_a_pushs(device, agent):
+    """Both come on the sensor's error topic: who needs an answer has it."""
+    got = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+c.sensor_error("x", sensor, callback=hear("report"))
+c.push_metrics(sensor, {"metrics": [{"metricId": "none", "value": 1}]}, callback=hear("push"))
+report(got=drive(c)[0])
+"""
+    ).report["got"]
+    assert (got["on"], got["error_code"]) == ("push", 16)
+
+
+def test_deprovision_deletes_the_client_and_leaves_the_files(device, agent):
+    got = device.run(
+        """
+c = connected()
+id = c.get_connector_id()
+report(got=ask(c, c.deprovision), id=id)
+c.disconnect_api()
+report(still=c.get_connector_id())
+c.removing_certificates()
+try:
+    c.get_connector_id()
+except FileError as e:
+    report(gone=str(e), code=e.error_code)
+"""
+    ).reports
+    assert got[0]["got"]["on"] == "response"
+    assert got[0]["id"] == got[1]["still"]
+    assert got[0]["id"] not in [c["id"] for c in agent.connectors()]
+    assert got[2]["code"] == 2
+    assert "client-cert.pem" in got[2]["gone"]
+    assert not list(device.folder.iterdir())
+
+
+def test_live_data_of_several_sensors(device, agent):
+    got = device.run(
+        """
+c = connected()
+one, two = new_sensor(c, "one"), new_sensor(c, "two")
+(a,), (b,) = new_metrics(c, one, "integer"), new_metrics(c, two, "integer")
+c.listen_live_data(one, callback=hear("live"))
+c.listen_live_data(two)
+ask(c, c.check_connection)
+silent = lambda **values: None
+c.push_metrics(one, {"metrics": [{"metricId": a, "value": 1}]}, 1767603600000, callback=silent)
+c.push_metrics(two, {"metrics": [{"metricId": b, "value": 2}]}, 1767603600001, callback=silent)
+report(got=drive(c, 2), ids=(a, b))
+"""
+    ).report
+    live, other = got["got"]
+    assert live["on"] == "live"
+    assert sorted(live) == ["error_code", "msg", "on", "user_data"]
+    assert json.loads(live["msg"]) == {
+        "metrics": [{"metricId": got["ids"][0], "value": 1}],
+        "timestamp": 1767603600000,
+    }
+    assert other["on"] == "response"
+    assert json.loads(other["msg"])["metrics"] == [{"metricId": got["ids"][1], "value": 2}]
+
+
+def test_at_most_sixteen_sensors_are_listened_to(device):
+    got = device.run(
+        """
+c = connected()
+for i in range(16):
+    c.listen_live_data("s%d" % i)
+c.listen_live_data("s3")
+try:
+    c.listen_live_data("one more")
+except InputError as e:
+    report(code=e.error_code)
+"""
+    ).report
+    assert got == {"code": 19}
+
+
+# -- what is not sent --------------------------------------------------------------------------
+
+OK = {"matchingId": "1", "name": "n", "valueType": "bool"}
+
+
+def definition(**change):
+    return {"metrics": [{k: v for k, v in dict(OK, **change).items() if v is not ...}]}
+
+
+REFUSED = [
+    # (call, arguments, code)
+    ("create_sensor", [5], 7),
+    ("create_sensor", [None], 7),
+    ("update_sensor_description", ["s", 5], 7),
+    ("update_sensor_description", [5, "n"], 7),
+    ("update_sensor_description", ["", "n"], 15),
+    ("delete_sensor", ["a/b"], 15),
+    ("delete_sensor", ["#"], 15),
+    ("delete_sensor", [None], 7),
+    ("describe_metric", ["+", "s"], 16),
+    ("describe_metric", ["m", "+"], 15),
+    ("describe_metric", [3, "s"], 7),
+    ("create_metric", ["{", "s"], 4),
+    ("create_metric", ["[]", "s"], 5),
+    ("create_metric", [[1], "s"], 5),
+    ("create_metric", [{}, "s"], 6),
+    ("create_metric", [{"metrics": {}}, "s"], 10),
+    ("create_metric", [{"metrics": "x"}, "s"], 10),
+    ("create_metric", [{"metrics": [5]}, "s"], 5),
+    ("create_metric", [{"metrics": ["{"]}, "s"], 4),
+    ("create_metric", [{"metrics": ["[]"]}, "s"], 5),
+    ("create_metric", [definition(matchingId=...), "s"], 6),
+    ("create_metric", [definition(matchingId=1.5), "s"], 7),
+    ("create_metric", [definition(matchingId=True), "s"], 7),
+    ("create_metric", [definition(name=...), "s"], 6),
+    ("create_metric", [definition(name=None), "s"], 7),
+    ("create_metric", [definition(valueType=...), "s"], 14),
+    ("create_metric", [definition(valueType="float"), "s"], 13),
+    ("create_metric", [definition(valueType=3), "s"], 7),
+    ("create_metric", [definition(valueUnit="SI.Temperature.KELVIN"), "s"], 12),
+    ("create_metric", [definition(valueUnit="Temperature.CELSIUS"), "s"], 12),
+    ("create_metric", [definition(valueUnit=""), "s"], 12),
+    ("create_metric", [definition(valueUnit=3), "s"], 7),
+    ("create_metric", [definition(valueAnnotation=3), "s"], 7),
+    ("create_metric", [definition(), 5], 7),
+    ("update_metrics", ["s", {"metrics": [{"name": "x"}]}], 6),
+    ("update_metrics", ["s", {"metrics": [{"metricId": 3}]}], 7),
+    ("update_metrics", ["s", {"metrics": [{"metricId": "m", "name": 3}]}], 7),
+    ("update_metrics", ["s", "x"], 4),
+    ("delete_metric", [{"metrics": [{}]}, "s"], 6),
+    ("delete_metric", ['{"metrics": 3}', "s"], 10),
+    ("push_metrics", ["s", {"metrics": [{"metricId": "m"}]}], 6),
+    ("push_metrics", ["s", {"metrics": [{"value": 1}]}], 6),
+    ("push_metrics", ["s", {"metrics": [{"metricId": 1, "value": 1}]}], 7),
+    ("push_metrics", ["s", {"metrics": [{"metricId": "m", "value": None}]}], 8),
+    ("push_metrics", ["s", {"metrics": [{"metricId": "m", "value": [1]}]}], 8),
+    ("push_metrics", ["s", {"metrics": [{"metricId": "m", "value": {}}]}], 8),
+    ("push_metrics", ["s", {"metrics": []}, "now"], 11),
+    ("push_metrics", ["s", {"metrics": []}, 1.5], 11),
+    ("push_metrics", ["s", {"metrics": [], "timestamp": True}], 11),
+    ("push_metrics", ["", {"metrics": []}], 15),
+    ("client_error", [5], 7),
+    ("sensor_error", ["x", ""], 15),
+    ("metric_error", ["x", "", "s"], 16),
+    ("metric_error", [None, "m", "s"], 7),
+]
+
+
+def test_what_the_agent_would_refuse_for_certain_is_not_sent(device, agent):
+    reports = device.run(
+        """
+c = connected()
+for name, args, code in refused:
+    getattr(c, name)(*args)
+    report(got=drive(c, ms=0))
+    getattr(c, name)(*args, callback=hear("own"))
+    report(got=drive(c, ms=0))
+c.on_api_error = None
+for name, args, code in refused:
+    try:
+        getattr(c, name)(*args)
+        report(raised=None)
+    except InputError as e:
+        report(raised=e.error_code, text=e.message)
+ask(c, c.check_connection)
+""",
+        refused=REFUSED,
+    ).reports
+    names = ["UnknownError"] * 4 + ["InvalidJson", "JsonIsNotAObject", "MissingParameter"]
+    for i, (name, args, code) in enumerate(REFUSED):
+        what = (name, args)
+        (one,) = reports[2 * i]["got"]
+        (own,) = reports[2 * i + 1]["got"]
+        raised = reports[2 * len(REFUSED) + i]
+        assert (one["on"], one["error_code"]) == ("error", code), what
+        assert sorted(one) == ["error_code", "error_str", "on", "user_data"]
+        assert (own["on"], own["error_code"], own["msg"]) == ("own", code, None), what
+        assert own["error_str"] == one["error_str"] == raised["text"]
+        assert raised["raised"] == code, what
+        if code < len(names):
+            assert one["error_str"].startswith(names[code] + ": "), one
+    assert sent(agent) == ["ping"]
+
+
+def test_values_that_are_no_json_are_not_sent(device, agent):
+    reports = device.run(
+        """
+c = connected()
+for value in (float("nan"), float("inf"), -float("inf")):
+    c.push_metrics("s", {"metrics": [{"metricId": "m", "value": value}]})
+    report(code=drive(c, ms=0)[0]["error_code"])
+"""
+    ).reports
+    assert [r["code"] for r in reports] == [8, 19, 19]
+    assert sent(agent) == []
+
+
+# value -> the code for a metric of type bool, string, double, integer; 0 is taken
+VALUES = [
+    (True, (0, 7, 8, 11)),
+    ("x", (9, 0, 8, 11)),
+    ("1", (9, 0, 8, 11)),
+    (1, (9, 7, 0, 0)),
+    (1.5, (9, 7, 0, 11)),
+    (1.0, (9, 7, 0, 11)),
+    (None, (9, 7, 8, 11)),
+    ([], (9, 7, 8, 11)),
+]
+
+
+def test_values_are_checked_against_the_metrics_type_before_and_by_the_agent(device, agent):
+    """
+    The client that made a metric knows its type and sends nothing wrong; one that was started
+    anew doesn't, and the agent says the same.
+    """
+    reports = device.run(
+        """
+kinds = ("bool", "string", "double", "integer")
+def push(c, kind, value):
+    got = ask(c, c.push_metrics, sensor, {"metrics": [{"metricId": ids[kind], "value": value}]})
+    return got["error_code"]
+c = connected()
+sensor = new_sensor(c)
+ids = dict(zip(kinds, new_metrics(c, sensor, *kinds)))
+report(codes=[[push(c, kind, value) for kind in kinds] for value in values])
+c.disconnect_api()
+heard.clear()
+c = client()
+c.connect_api()
+drive(c)
+report(codes=[[push(c, kind, value) for kind in kinds] for value in values[:-2]])
+""",
+        values=[value for value, _ in VALUES],
+    ).reports
+    wanted = [list(codes) for _, codes in VALUES]
+    assert reports[0]["codes"] == wanted
+    assert reports[1]["codes"] == wanted[:-2]
+    taken = sum(code == 0 for codes in wanted for code in codes)
+    pushes = [topic for topic in sent(agent) if topic.endswith("pushValues")]
+    assert len(pushes) == taken + 4 * (len(VALUES) - 2)
+
+
+# -- what the agent refuses --------------------------------------------------------------------
+
+
+def test_unknown_ids_are_the_agents_to_refuse(device):
+    reports = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+known, = new_metrics(c, sensor, "bool")
+one = {"metrics": [{"metricId": "none", "value": True}]}
+new = {"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}
+for call, args in (
+    (c.update_sensor_description, ("none", "n")), (c.delete_sensor, ("none",)),
+    (c.create_metric, (new, "none")),
+    (c.describe_metric, (known, "none")), (c.describe_metric, ("none", sensor)),
+    (c.update_metrics, (sensor, one)), (c.update_metrics, ("none", one)),
+    (c.delete_metric, (one, sensor)), (c.delete_metric, (one, "none")),
+    (c.push_metrics, (sensor, one)), (c.push_metrics, ("none", one)),
+):
+    got = ask(c, call, *args)
+    report(on=got["on"], code=got["error_code"], text=got["error_str"])
+report(more=drive(c, ms=200))
+"""
+    ).reports
+    assert [r["code"] for r in reports[:-1]] == [15, 15, 15, 15, 16, 16, 15, 16, 15, 16, 15]
+    for r in reports[:-1]:
+        assert r["on"] == "error"
+        assert r["text"].startswith("UnknownSensorId" if r["code"] == 15 else "UnknownMetricId")
+    # Errors that an agent sends on two topics are told once.
+    assert reports[-1] == {"more": []}
+
+
+def test_an_agent_in_trouble_is_reported_with_its_codes(device, agent):
+    program = device.start(
+        """
+c = connected()
+while True:
+    report(got=ask(c, c.list_sensors))
+    sys.stdin.readline()
+"""
+    )
+    assert program.next_report()["got"]["on"] == "response"
+    for trouble, code in (
+        ({"backend": False}, 1),
+        ({"licensed": False}, 2),
+        ({"broken": True}, 3),
+    ):
+        agent.set(backend=True, licensed=True, broken=False)
+        agent.set(**trouble)
+        program.send("go")
+        got = program.next_report()["got"]
+        assert (got["on"], got["error_code"]) == ("error", code)
+    program.stop()
+
+
+PAYLOADS = [
+    (b'{"errorMessage":"no","errorcode":15}', 15, "no"),
+    (b'{"errorMessage":"no","errorCode":15}', 15, "no"),
+    (b'{"errorMessage":"no","errorcode":"15"}', 15, "no"),
+    (b'{"errorcode":16}', 16, "UnknownMetricId"),
+    (b'{"errorMessage":"no"}', 0, "no"),
+    (b'{"errorMessage":null,"errorcode":null}', 0, "UnknownError"),
+    (b'{"errorMessage":"no","errorcode":[1]}', 0, "no"),
+    (b'{"errorMessage":"no","errorcode":-3}', -3, "no"),
+    (b'{"errorcode":999}', 999, "UnknownError"),
+    (b"[]", 0, "[]"),
+    (b"plain words", 0, "plain words"),
+    (b"\xff\xfe", 0, "\\xff\\xfe"),
+    (b"", 0, ""),
+]
+
+
+def test_error_payloads_of_any_shape_are_told(device, agent):
+    """Spelt errorcode or errorCode, or not what is documented at all."""
+    program = device.start(
+        """
+c = connected()
+report(ready=1)
+while True:
+    got = drive(c)
+    if got:
+        report(code=got[0]["error_code"], text=got[0]["error_str"], on=got[0]["on"])
+"""
+    )
+    program.next_report()
+    id = device.connector().id
+    for payload, code, text in PAYLOADS:
+        agent.send("sensor/x/error/inbox", payload, id)
+        assert program.next_report() == {"code": code, "text": text, "on": "error"}
+    program.stop()
+
+
+def test_topics_and_answers_that_mean_nothing_do_no_harm(device, agent):
+    program = device.start(
+        """
+c = connected()
+report(ready=1)
+got = drive(c, ms=500)
+report(got=got, alive=ask(c, c.check_connection)["on"])
+"""
+    )
+    program.next_report()
+    id = device.connector().id
+    for topic in ("inbox", "x/inbox", "info/inbox", "sensor//inbox", "a/b/c/d/e/inbox", "é/inbox"):
+        agent.send(topic, b"\xff{", id)
+    assert program.next_report() == {"got": [], "alive": "response"}
+
+
+def test_answers_over_max_packet_are_skipped_and_said_so(device, agent):
+    got = device.run(
+        """
+c = connected(MaxPacket=600)
+for i in range(10):
+    new_sensor(c, "a sensor with a rather long name, number %d" % i)
+c.list_sensors(timeout=0.3)
+got = drive(c)[0]
+report(code=got["error_code"], said=[line for line in logged if "MaxPacket" in line],
+       alive=ask(c, c.check_connection)["on"])
+"""
+    ).report
+    assert got["code"] == 22
+    assert len(got["said"]) == 1
+    assert got["alive"] == "response"
+
+
+# -- several calls in flight -------------------------------------------------------------------
+
+
+def test_each_call_hears_its_own_answer(device):
+    got = device.run(
+        """
+c = connected()
+order = []
+def own(name):
+    def callback(user_data, msg, error_code, error_str):
+        order.append((name, error_code, error_str is None, msg is not None and b"sensorId" in msg))
+    return callback
+for name in ("a", "b", "c", "d"):
+    c.create_sensor(name, callback=own(name))
+c.delete_sensor("none", callback=own("gone"))
+c.check_connection(callback=own("ping"))
+c.push_metrics("none", {"metrics": []}, callback=own("push"))
+c.list_sensors(callback=own("list"))
+while len(order) < 8:
+    c.do_next(20)
+report(order=order, global_ones=len(heard))
+"""
+    ).report
+    assert got["global_ones"] == 0
+    assert got["order"] == [
+        ["a", 0, True, True],
+        ["b", 0, True, True],
+        ["c", 0, True, True],
+        ["d", 0, True, True],
+        ["gone", 15, False, False],
+        ["ping", 0, True, False],
+        ["push", 15, False, False],
+        ["list", 0, True, True],
+    ]
+
+
+@pytest.fixture
+def shuffled(agent):
+    """Answers to several calls leave in the reverse order, once `count` of them wait."""
+    service = agent.service("teamviewer")
+    answer = service._answer
+    waiting = []
+    wanted = [0]
+
+    async def later(connector, messages):
+        waiting.append((connector, messages))
+        if len(waiting) == wanted[0]:
+            while waiting:
+                await answer(*waiting.pop())
+
+    def start(count):
+        wanted[0] = count
+        service._answer = later
+
+    yield start
+    service._answer = answer
+
+
+def test_answers_out_of_order_find_their_call_by_what_they_say(device, agent, shuffled):
+    program = device.start(
+        """
+c = connected()
+sensor = new_sensor(c)
+report(ready=1)
+sys.stdin.readline()
+got = {}
+def own(name):
+    def callback(msg, **values):
+        got[name] = json.loads(msg)
+    return callback
+for name in ("name", "a", "b", "ä"):
+    c.create_sensor(name, callback=own(name))
+for i in ("1", "2"):
+    c.create_metric({"metrics": [{"matchingId": i, "name": i, "valueType": "bool"}]}, sensor,
+                    callback=own(i))
+while len(got) < 6:
+    c.do_next(20)
+report(names={k: v["name"] for k, v in got.items() if len(k) > 1 or k > "9"},
+       ids={k: v[0]["matchingId"] for k, v in got.items() if k < "9"})
+"""
+    )
+    program.next_report()
+    shuffled(6)
+    program.send("go")
+    got = program.next_report()
+    assert got["names"] == {"name": "name", "a": "a", "b": "b", "ä": "ä"}
+    assert got["ids"] == {"1": "1", "2": "2"}
+
+
+def test_answers_that_agents_send_twice_are_heard_once(device):
+    """delete_metric is answered where the documents and where the SDKs expect it."""
+    got = device.run(
+        """
+c = connected()
+one, two = new_sensor(c, "one"), new_sensor(c, "two")
+a, b, x = new_metrics(c, one, "bool", "bool", "bool")
+order = []
+def own(name):
+    def callback(msg, error_code, error_str, **more):
+        order.append((name, error_code, bytes(msg or b"").decode()))
+    return callback
+c.delete_metric({"metrics": [{"metricId": a}]}, one, callback=own("a"))
+c.delete_metric({"metrics": [{"metricId": b}]}, one, callback=own("b"))
+c.delete_metric({"metrics": [{"metricId": "none"}]}, one, callback=own("none"))
+c.delete_sensor(two, callback=own("two"))
+c.delete_sensor(one, callback=own("one"))
+c.describe_metric("none", "none", callback=own("describe"))
+c.check_connection(callback=own("ping"))
+while len(order) < 7:
+    c.do_next(20)
+report(order=[(name, code, text[:25]) for name, code, text in order], more=drive(c, ms=200))
+"""
+    ).report
+    assert got["more"] == []
+    assert [entry[:2] for entry in got["order"]] == [
+        ["a", 0],
+        ["b", 0],
+        ["none", 16],
+        ["two", 0],
+        ["one", 0],
+        ["describe", 15],
+        ["ping", 0],
+    ]
+    assert got["order"][0][2] == got["order"][1][2] == "All metrics were successf"
+    assert got["order"][3][2] == got["order"][4][2] == "Sensor was deleted."
+
+
+@pytest.mark.parametrize("style", ["documents", "python", "node"])
+def test_agents_that_answer_in_one_place_only_are_understood(device, agent, style):
+    service = agent.service("teamviewer")
+    answer = service._answer
+
+    async def only(connector, messages):
+        # The order of the topics in the agent's table: documents, [node,] python.
+        if len(messages) > 1 and "delete" in messages[0][0]:
+            last = len(messages) - 1
+            messages = [messages[{"documents": 0, "node": last - 1, "python": last}[style]]]
+        elif len(messages) > 1:
+            messages = [messages[0 if style == "documents" else -1]]
+        await answer(connector, messages)
+
+    service._answer = only
+    try:
+        got = device.run(
+            """
+c = connected()
+sensor = new_sensor(c)
+a, b = new_metrics(c, sensor, "bool", "bool")
+order = []
+def own(name):
+    return lambda error_code, **values: order.append((name, error_code))
+c.delete_metric({"metrics": [{"metricId": a}]}, sensor, callback=own("a"))
+c.delete_metric({"metrics": [{"metricId": "none"}]}, sensor, callback=own("none"))
+c.delete_metric({"metrics": [{"metricId": b}]}, sensor, callback=own("b"))
+c.describe_metric("none", sensor, callback=own("describe"))
+c.delete_sensor(sensor, callback=own("sensor"))
+while len(order) < 5:
+    c.do_next(20)
+report(order=order)
+"""
+        ).report
+    finally:
+        service._answer = answer
+    assert sorted(got["order"]) == [
+        ["a", 0],
+        ["b", 0],
+        ["describe", 16],
+        ["none", 16],
+        ["sensor", 0],
+    ]
+
+
+def test_sixteen_calls_may_wait_one_more_is_refused(device, agent):
+    agent.set(mute=True)
+    got = device.run(
+        """
+c = connected()
+for i in range(16):
+    c.check_connection(timeout=0.5)
+    c.do_next()
+try:
+    c.check_connection()
+except ConnectionError as e:
+    report(text=str(e))
+report(codes=[g["error_code"] for g in drive(c, 16)])
+"""
+    ).reports
+    assert "do_next()" in got[0]["text"]
+    assert got[1]["codes"] == [22] * 16
+
+
+def test_no_answer_is_told_at_the_deadline_and_a_late_one_is_not_the_next_calls(device, agent):
+    service = agent.service("teamviewer")
+    answer = service._answer
+    held = []
+
+    async def hold(connector, messages):
+        held.append((connector, messages))
+
+    service._answer = hold
+    try:
+        program = device.start(
+            """
+c = connected()
+start = time.ticks_ms()
+c.check_connection(callback=hear("one"), timeout=1)
+got = drive(c)[0]
+waited = time.ticks_diff(time.ticks_ms(), start)
+report(got=got, waited=waited)
+c.check_connection(callback=hear("two"), timeout=10)
+report(asked=1)
+sys.stdin.readline()
+report(got=drive(c)[0], left=len(c._calls))
+"""
+        )
+        got = program.next_report()
+        assert got["got"] == {
+            "on": "one",
+            "user_data": "mine",
+            "msg": None,
+            "error_code": 22,
+            "error_str": "no answer in time",
+        }
+        assert got["waited"] >= 1000
+        program.next_report()
+
+        deadline = time.monotonic() + 5
+        while len(held) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+        async def release():
+            (connector, [(topic, _)]), second = held
+            await answer(connector, [(topic, b"late")])
+            await answer(*second)
+
+        agent.background.call(release())
+        program.send("go")
+        # The second call hears the second answer, not the late one.
+        got = program.next_report()
+        assert got["got"]["on"] == "two"
+        assert json.loads(got["got"]["msg"])["answer"] == "Pong"
+        assert got["left"] == 0
+    finally:
+        service._answer = answer
+
+
+def test_calls_whose_answers_were_lost_with_the_connection_fail(device, agent):
+    program = device.start(
+        """
+c = connected()
+c._link.backoff_ms = c._link.backoff_max_ms = 50
+report(ready=1)
+sys.stdin.readline()
+c.check_connection(callback=hear("taken"))
+while c._link.inflight:
+    c.do_next(20)
+report(taken=1)
+got = drive(c, 3)
+report(got=[(g["on"], g["error_code"]) for g in got])
+c.check_connection()
+c.list_sensors()
+c.disconnect_api()
+report(got=[(g["on"], g["error_code"]) for g in drive(c, 3)])
+"""
+    )
+    program.next_report()
+    agent.set(mute=True)
+    program.send("go")
+    program.next_report()
+    agent.cut()
+    assert program.next_report()["got"] == [["error", 3], ["taken", 22], ["connect", 0]]
+    assert program.next_report()["got"] == [["disconnect", 0], ["error", 22], ["error", 22]]
+    assert program.wait().rc == 0
+
+
+def test_calls_made_while_offline_are_sent_when_the_agent_is_back(device, agent, tmp_path):
+    program = device.start(
+        """
+c = connected()
+c._link.backoff_ms = c._link.backoff_max_ms = 50
+report(ready=1)
+while not heard:
+    c.do_next(20)
+heard.clear()
+c.create_sensor("made offline", callback=hear("own"))
+while not [h for h in heard if h["on"] == "own"]:
+    c.do_next(20)
+report(got=[h for h in heard if h["on"] == "own"][0]["error_code"])
+"""
+    )
+    program.next_report()
+    agent.cut()
+    assert program.next_report() == {"got": 0}
+    names = [sensor.name for sensor in device.connector().sensors.values()]
+    assert names == ["made offline"]
+
+
+# -- callbacks ---------------------------------------------------------------------------------
+
+
+def test_what_a_callback_raises_comes_out_of_do_next(device):
+    got = device.run(
+        """
+c = connected()
+def broken(**values):
+    raise KeyError("mine")
+c.check_connection(callback=broken)
+try:
+    drive(c)
+except KeyError as e:
+    report(raised=str(e), alive=ask(c, c.check_connection)["on"])
+"""
+    ).report
+    assert "mine" in got["raised"]
+    assert got["alive"] == "response"
+
+
+def test_a_callback_that_is_none_of_the_kind_is_named(device):
+    got = device.run(
+        """
+c = connected()
+c.on_api_response = "a string"
+c.check_connection()
+try:
+    drive(c)
+except CallbackError as e:
+    report(code=e.error_code, text=str(e))
+"""
+    ).report
+    assert got["code"] == 20
+    assert "callable" in got["text"]
+
+
+def test_no_callbacks_at_all(device, agent):
+    got = device.run(
+        """
+c = TVCMI_client(parameters)
+c.provision()
+while c.job:
+    c.do_next(20)
+c.connect_api()
+c.create_sensor("s")
+c.delete_sensor("none")
+for _ in range(30):
+    c.do_next(10)
+c.disconnect_api()
+report(left=len(c._calls))
+"""
+    ).report
+    assert got == {"left": 0}
+    assert sent(agent) == ["sensor/create", "sensor/none/delete"]
+
+
+def test_calls_within_callbacks(device):
+    got = device.run(
+        """
+c = connected()
+names = []
+def made(msg, **values):
+    names.append(json.loads(msg)["name"])
+    if len(names) < 3:
+        c.create_sensor("s%d" % len(names), callback=made)
+c.create_sensor("s0", callback=made)
+while len(names) < 3:
+    c.do_next(20)
+c.check_connection(callback=lambda **values: c.disconnect_api())
+report(names=names, on=drive(c)[0]["on"])
+"""
+    ).report
+    assert got == {"names": ["s0", "s1", "s2"], "on": "disconnect"}
+
+
+# -- the documents' programs -------------------------------------------------------------------
+
+# In the shape of the documents' examples: flags set by callbacks, loops that wait for them.
+# WAIT is what stands in the loops.
+DOCUMENTED = """
+import TeamViewerIoTPythonSDK.TVCMI_client as TVCMI_client
+import TeamViewerIoTPythonSDK.TVCMI_error as Error
+from TeamViewerIoTPythonSDK import CertOverrideMode
+import json
+import time
+
+client = TVCMI_client(json.dumps(parameters))
+provisioned = connected = False
+answers = []
+
+def on_certificate_received(**kwargs):
+    global provisioned
+    report(certificate=kwargs.get("msg"))
+    provisioned = True
+
+def on_connect(**kwargs):
+    global connected
+    connected = True
+
+def on_answer(**kwargs):
+    answers.append(json.loads(kwargs.get("msg").decode("utf-8")))
+
+def on_error(**kwargs):
+    report(error=kwargs)
+
+client.on_api_error = on_error
+client.on_api_response = on_certificate_received
+client.provision()
+while provisioned is False:
+    WAIT
+
+client.on_api_connect = on_connect
+client.connect_api()
+while connected is False:
+    WAIT
+
+client.on_api_response = on_answer
+client.create_sensor("sensor_name")
+while len(answers) < 1:
+    WAIT
+sensor_id = answers[0]["sensorId"]
+
+metric = {}
+metric["matchingId"] = 1
+metric["name"] = "metric_name"
+metric["valueAnnotation"] = "unit"
+metric["valueType"] = "integer"
+container = {}
+container["metrics"] = [json.dumps(metric)]
+client.create_metric(json.dumps(container), sensor_id)
+while len(answers) < 2:
+    WAIT
+report(id=len(answers[1][0]["metricId"]), error=issubclass(Error.FileError, Error.TvcmiError),
+       smart=CertOverrideMode.SMART)
+"""
+
+
+def test_documented_programs_run_with_one_line_added(device):
+    got = device.run(DOCUMENTED.replace("WAIT", "client.do_next(50)")).reports
+    assert got == [
+        {"certificate": "Client is successfully provisioned."},
+        {"id": 32, "error": True, "smart": 3},
+    ]
+
+
+def test_documented_programs_that_only_sleep_run_with_a_thread(device):
+    got = device.run(DOCUMENTED.replace("WAIT", "time.sleep(0.05)")).reports
+    assert got == [
+        {"certificate": "Client is successfully provisioned."},
+        {"id": 32, "error": True, "smart": 3},
+    ]
+
+
+def test_the_thread_ends_with_the_connection_and_with_do_next(device):
+    got = device.run(
+        """
+from TeamViewerIoTPythonSDK import TVCMI_client as Threaded
+def sleep_until(condition):
+    for _ in range(500):
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+c = Threaded(parameters)
+c.on_api_response = hear("response")
+c.on_api_connect = hear("connect")
+c.provision()
+report(provisioned=sleep_until(lambda: heard), ended=sleep_until(lambda: not c._running))
+heard.clear()
+c.connect_api()
+report(connected=sleep_until(lambda: heard), running=c._running)
+heard.clear()
+def failing(**values):
+    c.check_connection()  # a call from within the thread
+    raise ValueError("printed, not fatal")
+c.check_connection(callback=failing)
+report(answered=sleep_until(lambda: heard), running=c._running)
+c.disconnect_api()
+report(ended=sleep_until(lambda: not c._running))
+heard.clear()
+c.connect_api()
+c.do_next()
+report(ended=sleep_until(lambda: not c._running))
+while not heard:
+    c.do_next(20)
+report(driven=heard[0]["on"])
+"""
+    )
+    assert got.reports == [
+        {"provisioned": True, "ended": True},
+        {"connected": True, "running": True},
+        {"answered": True, "running": True},
+        {"ended": True},
+        {"ended": True},
+        {"driven": "connect"},
+    ]
+    assert "printed, not fatal" in got.out + got.err
+
+
+def test_many_calls_from_two_threads(device, agent):
+    """The helping thread and the program in each other's way: nothing lost, nothing twice."""
+    got = device.run(
+        """
+from TeamViewerIoTPythonSDK import TVCMI_client as Threaded
+c = Threaded(parameters)
+c.on_api_response = c.on_api_connect = hear("x")
+c.provision()
+while not heard:
+    time.sleep(0.02)
+c.connect_api()
+while len(heard) < 2:
+    time.sleep(0.02)
+count = [0] * 200
+def own(i):
+    def callback(error_code, **values):
+        count[i] += 1 if error_code == 0 else 100
+    return callback
+done = 0
+for i in range(200):
+    while True:
+        try:
+            c.check_connection(callback=own(i))
+            break
+        except teamviewer_iot.ConnectionError:
+            time.sleep(0.002)
+for _ in range(500):
+    if sum(count) >= 200:
+        break
+    time.sleep(0.02)
+report(all=count == [1] * 200)
+""",
+        timeout=60,
+    ).report
+    assert got == {"all": True}
+    assert sent(agent).count("ping") == 200
+
+
+# -- bounds ------------------------------------------------------------------------------------
+
+
+def test_sizes(mpy_size):
+    assert mpy_size("lib/teamviewer_iot.py") <= 8000
+    assert mpy_size("lib/p256.py") <= 4500
+
+
+def test_a_connectors_data_is_its_own(device, agent):
+    """Another client with a certificate of the same agent hears and changes nothing of ours."""
+    got = device.run(
+        """
+c = connected()
+other = client(ClientName="other")
+other.provision()
+drive(other)
+other.connect_api()
+drive(other)
+sensor = new_sensor(c)
+report(got=ask(other, other.delete_sensor, sensor)["error_code"])
+report(mine=len(json.loads(ask(c, c.list_sensors)["msg"])),
+       theirs=len(json.loads(ask(other, other.list_sensors)["msg"])))
+"""
+    ).reports
+    assert got == [{"got": 15}, {"mine": 1, "theirs": 0}]
