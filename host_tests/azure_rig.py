@@ -7,12 +7,14 @@ import asyncio
 import base64
 import contextlib
 import hmac
+import pathlib
 import ssl
 import time
 import urllib.parse
 
 from localcloud import azure as azure_module
 from localcloud import mqtt_server, pki
+from localcloud.azure_registry import derive_key  # noqa: F401 (for the tests)
 from localcloud.background import Background
 from localcloud_rig import Raw
 
@@ -23,6 +25,8 @@ DEVICE_KEY = "AjovQRagSicIHgvC+IaHN/oeUQcVO1iCiFB33IYSeJE="  # PROTOCOLS.md 1.3
 HUB = "hub-7.azure-devices.net"
 OTHER_HUB = "hub-8.azure-devices.net"
 DPS = azure_module.DPS_HOST
+# The program at the end of the light SDK's document (Microsoft, MIT licence), as it stands there.
+SAMPLE = pathlib.Path(__file__).with_name("data") / "iotc_document_sample.txt"
 
 
 def token(key, path, end=None, skn=None, quote=urllib.parse.quote, safe=""):

@@ -168,7 +168,10 @@ class Device:
         return 0
 
     def setServiceHost(self, url):
-        """Host, or "host:port", of the provisioning service. Returns 0; 1 once connected."""
+        """
+        Host, or "host:port", of the provisioning service; the port goes for the hub as well.
+        Returns 0; 1 once connected.
+        """
         if self._hub:
             return self._fail("setServiceHost: call it before connect()")
         self._dps = url.split("://")[-1].strip("/")
@@ -299,7 +302,7 @@ class Device:
         return MQTTLink(
             self._name if policy else self._id,
             address,
-            int(port or (443 if path else 8883)),
+            int(port or self._dps.partition(":")[2] or (443 if path else 8883)),
             keepalive=min(self.keepalive or 1177, 1177),
             ssl=ssl,
             credentials=credentials,
@@ -589,7 +592,7 @@ class Device:
             if name[0] == "$":
                 # Preview: $iotin:<interface>*<command>
                 name = name[7:]
-                args = args.get("commandRequest")
+                args = args and args.get("commandRequest")
             code = 404
             text = "no such command"
             info = self._command("Command", name, args, rid)
@@ -618,11 +621,13 @@ class Device:
             event = "EnqueuedCommand"
             if event not in self._on:
                 event = "Command"
-            self._command(event, name.split("Commands:")[-1], msg, bag.get("$.mid"))
+            self._command(event, name, msg, bag.get("$.mid"))
 
     def _command(self, event, name, args, mid):
+        # <command>, or <component>*<command>; some applications put "Commands:" before it.
         part, star, tail = name.partition("*")
-        return self._call(event, args, tail or part, None, part if star else None, mid)
+        tag = (tail or part).split("Commands:")[-1]
+        return self._call(event, args, tag, None, part if star else None, mid)
 
     def _call(self, event, payload, tag, status, part=None, mid=None):
         # Returns what the callback left, None when nobody listens.

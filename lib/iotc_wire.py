@@ -125,7 +125,9 @@ def _fits(value, twin, depth=0):
         return len(value) <= 4096 or not twin
     if isinstance(value, int):
         return -4503599627370496 <= value < 4503599627370496 or not twin
-    return value is None or isinstance(value, float) and value - value == 0
+    if value is None or isinstance(value, bool):  # on MicroPython a bool is no int
+        return True
+    return isinstance(value, float) and value - value == 0
 
 
 def dump(value, twin=False):
