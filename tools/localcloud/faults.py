@@ -161,6 +161,23 @@ class HalfOpen(Fault):
             yield data
 
 
+class Freeze(Fault):
+    """HalfOpen by bytes, for streams that are no MQTT: after `count` bytes down nothing passes."""
+
+    framed = False
+
+    def __init__(self, count):
+        self.left = count
+
+    def up(self, data):
+        if self.left > 0:
+            yield data
+
+    def down(self, data):
+        yield data[: max(0, self.left)]
+        self.left -= len(data)
+
+
 class DuplicateAcks(Fault):
     """Each PUBACK, PUBREC and PUBCOMP comes twice."""
 
@@ -271,6 +288,7 @@ FAULTS = {
     "one_byte": OneByte,
     "cut": CutAt,
     "half_open": HalfOpen,
+    "freeze": lambda: Freeze(50),
     "duplicate_acks": DuplicateAcks,
     "reorder_acks": ReorderAcks,
     "drop_acks": DropAcks,
