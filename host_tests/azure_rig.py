@@ -8,13 +8,16 @@ import base64
 import contextlib
 import hmac
 import pathlib
+import re
 import ssl
+import textwrap
 import time
 import urllib.parse
 
+import pytest
 from localcloud import azure as azure_module
 from localcloud import mqtt_server, pki
-from localcloud.azure_registry import derive_key  # noqa: F401 (for the tests)
+from localcloud.azure_registry import derive_key
 from localcloud.background import Background
 from localcloud_rig import Raw
 
@@ -163,3 +166,107 @@ def client_context(rig, certificate, key):
     context = ssl.create_default_context(cafile=rig.ca_pem)
     context.load_cert_chain(certificate, key)
     return context
+
+
+# ---- device programs
+
+PRELUDE = """
+import iotc
+import time
+from iotc import IOTConnectType, IOTConnectionState, IOTLogLevel, IOTQosLevel
+iotc.Device.ca = CA
+iotc.Device.server = SERVER
+
+def device(key=GROUP, name="sensor-01", kind=1, scope=SCOPE):
+    return iotc.Device(scope, key, name, kind)
+
+def watch(device, *names):
+    def hear(info):
+        report(
+            event=info.getEventName(), tag=info.getTag(), interface=info.getInterface(),
+            payload=info.getPayload(), status=info.getStatusCode(), id=info.getMessageId(),
+        )
+    for name in names:
+        device.on(name, hear)
+
+def step(device, until, ms=15000):
+    start = time.ticks_ms()
+    while not until():
+        device.do_next(20)
+        assert time.ticks_diff(time.ticks_ms(), start) < ms, "in vain"
+
+def go_on(device):
+    while device.isConnected():
+        device.doNext(0.05)
+"""
+
+# A device that the hub knows already, and today's time to connect: known() first.
+CONNECT = """
+d = device(name=NAME)
+assert d.connect(HUB) == 0, d.error
+"""
+
+
+class DeviceProgram:
+    """Device programs against a rig; every program has its own device id (name)."""
+
+    def __init__(self, board, rig, name):
+        self.board = board
+        self.rig = rig
+        self.name = name
+        self.key = derive_key(GROUP_KEY, name)
+
+    def values(self, **values):
+        given = {
+            "CA": self.rig.ca_der,
+            "SERVER": "127.0.0.1:%d" % self.rig.tls_port,
+            "SCOPE": SCOPE,
+            "GROUP": GROUP_KEY,
+            "NAME": self.name,
+            "HUB": HUB,
+        }
+        given.update(values)
+        return given
+
+    def source(self, source):
+        return PRELUDE + textwrap.dedent(source)
+
+    def run(self, source, timeout=30, check=True, **values):
+        return self.board.run(self.source(source), timeout, check, **self.values(**values))
+
+    def start(self, source, **values):
+        return self.board.start(self.source(source), **self.values(**values))
+
+    def known(self, **options):
+        """Let the hub know the device, so that connect(HUB) can do without DPS."""
+        return self.rig.create(self.name, keys=[self.key], **options)
+
+    def __getattr__(self, name):
+        """The rig's telemetry(), invoke(), desire() ..., for this device."""
+        found = getattr(self.rig, name)
+
+        def call(*args, **values):
+            return found(*args, device_id=self.name, **values)
+
+        return call
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    """A Rig shared by the tests of one file."""
+    with running(tmp_path_factory.mktemp("tls")) as made:
+        yield made
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A Rig of one's own."""
+    with running(tmp_path / "tls") as made:
+        yield made
+
+
+@pytest.fixture
+def dev(board, rig, request):
+    """A DeviceProgram with a device id of its own, on the shared rig."""
+    name = re.sub("[^a-z0-9]", "-", request.node.name.lower())[-60:].strip("-")
+    return DeviceProgram(board, rig, name)

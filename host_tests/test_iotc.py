@@ -5,119 +5,19 @@ sending, properties, commands, what goes wrong and what is said then. On MicroPy
 
 import json
 import re
-import textwrap
 
 import azure_rig
 import pytest
+from azure_rig import CONNECT, SAMPLE, dev, fresh, rig  # noqa: F401
 
-SEED = "seed_sample.py"
-
-PRELUDE = """
-import iotc
-import time
-from iotc import IOTConnectType, IOTConnectionState, IOTLogLevel, IOTQosLevel
-iotc.Device.ca = CA
-iotc.Device.server = SERVER
-
-def device(key=GROUP, name="sensor-01", kind=1, scope=SCOPE):
-    return iotc.Device(scope, key, name, kind)
-
-def watch(device, *names):
-    def hear(info):
-        report(
-            event=info.getEventName(), tag=info.getTag(), interface=info.getInterface(),
-            payload=info.getPayload(), status=info.getStatusCode(), id=info.getMessageId(),
-        )
-    for name in names:
-        device.on(name, hear)
-
-def step(device, until, ms=15000):
-    start = time.ticks_ms()
-    while not until():
-        device.do_next(20)
-        assert time.ticks_diff(time.ticks_ms(), start) < ms, "in vain"
-
-def go_on(device):
-    while device.isConnected():
-        device.doNext(0.05)
-"""
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory):
-    with azure_rig.running(tmp_path_factory.mktemp("tls")) as running:
-        yield running
-
-
-@pytest.fixture
-def fresh(tmp_path):
-    """A rig of one's own."""
-    with azure_rig.running(tmp_path / "tls") as running:
-        yield running
-
-
-class Device:
-    """Device programs against a rig; every program has its own device id (name)."""
-
-    def __init__(self, board, rig, name):
-        self.board = board
-        self.rig = rig
-        self.name = name
-        self.key = azure_rig.derive_key(azure_rig.GROUP_KEY, name)
-
-    def values(self, **values):
-        given = {
-            "CA": self.rig.ca_der,
-            "SERVER": "127.0.0.1:%d" % self.rig.tls_port,
-            "SCOPE": azure_rig.SCOPE,
-            "GROUP": azure_rig.GROUP_KEY,
-            "NAME": self.name,
-            "HUB": azure_rig.HUB,
-        }
-        given.update(values)
-        return given
-
-    def source(self, source):
-        return PRELUDE + textwrap.dedent(source)
-
-    def run(self, source, timeout=30, check=True, **values):
-        return self.board.run(self.source(source), timeout, check, **self.values(**values))
-
-    def start(self, source, **values):
-        return self.board.start(self.source(source), **self.values(**values))
-
-    def known(self, **options):
-        """Let the hub know the device, so that connect(HUB) can do without DPS."""
-        return self.rig.create(self.name, keys=[self.key], **options)
-
-    def __getattr__(self, name):
-        """The rig's telemetry(), invoke(), desire() ..., for this device."""
-        found = getattr(self.rig, name)
-
-        def call(*args, **values):
-            return found(*args, device_id=self.name, **values)
-
-        return call
-
-
-@pytest.fixture
-def dev(board, rig, request):
-    name = re.sub("[^a-z0-9]", "-", request.node.name.lower())[-60:].strip("-")
-    return Device(board, rig, name)
-
-
-CONNECT = """
-d = device(name=NAME)
-assert d.connect(HUB) == 0, d.error
-"""
-
+# ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
 # ---- the document's program
 
 
 def test_the_documents_sample_runs_unchanged(dev):
     """Only the three values at its top are filled in; a boot file says where the cloud is."""
-    sample = (azure_rig.SAMPLE).read_text()
+    sample = SAMPLE.read_text()
     for name, value in (
         ("DEVICE_ID", dev.name),
         ("SCOPE_ID", azure_rig.SCOPE),

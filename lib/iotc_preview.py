@@ -12,7 +12,9 @@ _URN = "urn:azureiot:ModelDiscovery:ModelInformation:1"
 
 
 def introduce(device):
-    """Convention B: tell the model and its interfaces, first thing after connecting."""
+    """First thing after connecting. In convention B: tell the model and its interfaces."""
+    if device.convention != "B":
+        return
     interfaces = {_NAME: _URN}
     interfaces.update(device._interfaces)
     model = device._model.get("__iot:interfaces", {}).get("CapabilityModelId")
