@@ -58,8 +58,8 @@ class Fault:
     """
     Lets everything pass; subclasses don't. One object serves one connection.
 
-    up() and down() are given one packet and yield the pieces to pass on instead; Fault.CUT ends the
-    connection on the spot (as a reset), None passes nothing.
+    up() and down() are given one packet and yield the pieces to pass on instead; Fault.CUT ends
+    the connection on the spot (as a reset), nothing yielded passes nothing.
     """
 
     CUT = object()
@@ -166,7 +166,7 @@ class Freeze(Fault):
 
     framed = False
 
-    def __init__(self, count):
+    def __init__(self, count=50):
         self.left = count
 
     def up(self, data):
@@ -288,7 +288,7 @@ FAULTS = {
     "one_byte": OneByte,
     "cut": CutAt,
     "half_open": HalfOpen,
-    "freeze": lambda: Freeze(50),
+    "freeze": Freeze,
     "duplicate_acks": DuplicateAcks,
     "reorder_acks": ReorderAcks,
     "drop_acks": DropAcks,
