@@ -275,7 +275,7 @@ def test_pain_26_one_packet_is_one_write(board, broker):
 @pytest.mark.parametrize(
     "topic, payload, options, why",
     [
-        ("", "x", {}, "topic must have 1 to 65535 bytes"),
+        ("", "x", {}, "1 to 65535 bytes"),
         ("a/+/b", "x", {}, "+"),
         ("a/#", "x", {}, "#"),
         ("a\0b", "x", {}, "NUL"),
@@ -557,7 +557,7 @@ def test_bad_filters_are_refused(board, broker, name):
     (report,) = on(
         board, broker, "link = make()\nreport(said=refused(link.subscribe, name))", name=name
     )
-    assert report["said"].startswith("ValueError: topic filter")
+    assert report["said"].startswith("ValueError: topic")
 
 
 def test_good_filters_are_taken(board, broker):
@@ -788,10 +788,10 @@ link = MQTTLink("x", "127.0.0.1", 1)
 firsts, laters = [], []
 for _ in range(200):
     link._failures = 0
-    link._drop(OSError("x"))
+    link._close(OSError("x"))
     firsts.append(link._wait)
     link._failures = 30
-    link._drop(OSError("x"))
+    link._close(OSError("x"))
     laters.append(link._wait)
 report(first=max(firsts), spread=max(firsts) - min(firsts), later=max(laters), low=min(laters))
 """,

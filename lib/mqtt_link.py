@@ -3,9 +3,10 @@
 # do_next() is the whole engine: one bounded step that dials, reads, writes, pings, resends and reconnects, and never waits
 # longer than it is told. publish() and subscribe() only queue. Nothing is allocated while idle; a packet longer than
 # max_packet is skipped as it streams by; what the broker has not acknowledged is kept and sent again after a reconnect.
+# On a board each function costs about 90 bytes of heap before its first line: hence fewer and longer ones than elsewhere.
 
 import os
-import time
+from time import sleep_ms, ticks_diff, ticks_ms
 
 from micropython import const
 
@@ -21,13 +22,15 @@ _PUBLISH = const(0x30)
 _PUBACK = const(0x40)
 _PUBREC = const(0x50)
 _PUBREL = const(0x62)
+_PUBREL_HELD = const(2)  # in the window only: a PUBREL whose turn has not come
 _PUBCOMP = const(0x70)
+_SUBSCRIBE = const(0x82)
 _SUBACK = const(0x90)
+_UNSUBSCRIBE = const(0xA2)
 _UNSUBACK = const(0xB0)
 _PINGRESP = const(0xD0)
+_FROM_BROKER = b"\x20\x40\x50\x62\x70\x90\xb0\xd0"
 
-_FROM_BROKER = (_CONNACK, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP, _SUBACK, _UNSUBACK, _PINGRESP)
-_BYTES = (bytes, bytearray, memoryview)  # made once: a tuple written where it is used would be made at each call
 _DUP = const(8)
 # A payload longer than this is not copied beside its header but sent from where it lies.
 _COPY_MAX = const(1024)
@@ -36,25 +39,19 @@ _UNRELEASED_MAX = const(256)
 _LENGTH_MAX = const(268435455)
 # One wait inside do_next() lasts at most this many ms, so that no timer is missed.
 _WAIT_MAX = const(1000)
-# ticks_ms() wraps after 6 days on 32-bit boards: a longer credential lifetime is renewed earlier than it need be.
+# ticks_ms() wraps after 12 days on 32-bit boards: a longer credential lifetime is renewed earlier than it need be.
 _LIFETIME_MAX = const(432000)
 
 _ENOTCONN = const(107)
 _ENOBUFS = const(105)
 _ETIMEDOUT = const(110)
 
-_REFUSED = (
-    "",
-    "protocol version not supported",
-    "client id rejected",
-    "server unavailable, tried again later",
-    "bad user name or password",
-    "not authorized: check id, credentials and clock",
-)
-
 
 class Full(OSError):
     """`window` messages wait for the broker. Call do_next() and publish again, or publish with wait_ms."""
+
+
+_BYTES = (bytes, bytearray, memoryview)  # made once: a tuple written where it is used is made at each call
 
 
 def _encode(s, what):
@@ -66,41 +63,25 @@ def _encode(s, what):
     raise ValueError(what + " must be str or bytes")
 
 
-def _topic(s, what="topic", forbidden=b"+#\0"):
-    s = bytes(_encode(s, what))
-    if not 0 < len(s) < 65536:
-        raise ValueError(what + " must have 1 to 65535 bytes")
-    for c in forbidden:
-        if c in s:
-            raise ValueError(what + " must not hold +, # or NUL")
+def _topic(s, qos, is_filter=False):
+    # A topic or topic filter as bytes, by the rules of 4.7.
+    s = bytes(_encode(s, "topic"))
+    if qos not in (0, 1, 2):
+        raise ValueError("qos must be 0, 1 or 2")
+    if not 0 < len(s) < 65536 or 0 in s or not is_filter and (43 in s or 35 in s):
+        raise ValueError("topic: 1 to 65535 bytes without NUL, + or #")
+    if is_filter:
+        levels = s.split(b"/")
+        for level in levels:
+            if len(level) > 1 and (43 in level or 35 in level) or level == b"#" and levels[-1] is not level:
+                raise ValueError("topic filter: + and # must fill a level, # the last one")
     return s
 
 
-def _filter(s):
-    s = _topic(s, "topic filter", b"\0")
-    levels = s.split(b"/")
-    last = levels.pop()
-    for level in levels:
-        if level == b"#" or len(level) > 1 and (43 in level or 35 in level):
-            break
-    else:
-        if len(last) < 2 or not (43 in last or 35 in last):
-            return s
-    raise ValueError("topic filter: + and # must fill a level, # the last one")
-
-
-def _head_size(n):
-    return 2 if n < 128 else 3 if n < 16384 else 4 if n < 2097152 else 5
-
-
-def _random16():
-    return int.from_bytes(os.urandom(2), "big")
-
-
-def _put_head(buf, i, op, n):
-    # First byte and remaining length; returns the index behind them.
-    buf[i] = op
-    i += 1
+def _put_head(buf, op, n):
+    # First byte and remaining length from index 2 on; returns the index behind them.
+    buf[2] = op
+    i = 3
     while n > 127:
         buf[i] = n & 127 | 128
         n >>= 7
@@ -109,13 +90,15 @@ def _put_head(buf, i, op, n):
     return i + 1
 
 
-def _put_string(buf, i, s):
-    n = len(s)
-    buf[i] = n >> 8
-    buf[i + 1] = n & 255
-    i += 2
-    buf[i : i + n] = s
-    return i + n
+def _packet(op, body):
+    buf = bytearray(7)
+    return bytes(buf[2 : _put_head(buf, op, len(body))]) + body
+
+
+def _string(s):
+    if len(s) > 65535:
+        raise OSError(-1, "client id, will, user or password over 65535 bytes")
+    return bytes((len(s) >> 8, len(s) & 255)) + s
 
 
 def _head(item):
@@ -123,16 +106,12 @@ def _head(item):
     return item[0] if isinstance(item, tuple) else item
 
 
-def _pid(item):
-    if isinstance(item, int):
-        return abs(item)
-    head = _head(item)
-    return head[0] << 8 | head[1]
+def _since(t):
+    return ticks_diff(ticks_ms(), t)
 
 
-def _qos(qos):
-    if qos not in (0, 1, 2):
-        raise ValueError("qos must be 0, 1 or 2")
+def _random16():
+    return int.from_bytes(os.urandom(2), "big")
 
 
 class MQTTLink(MQTTClient):
@@ -140,7 +119,8 @@ class MQTTLink(MQTTClient):
     An MQTT 3.1.1 client that never blocks and mends itself. umqtt.simple's names, with these differences: publish() and
     subscribe() return at once, do_next() does the work, and connecting, reconnecting and subscribing again are its business.
 
-    client_id, server, port (0: 1883, with TLS 8883), user, password, keepalive (s, 0 = off): as in umqtt.simple, str or bytes.
+    client_id, server, user, password, keepalive (s, 0 = off): as in umqtt.simple, str or bytes. port: 0 for the usual one,
+        1883, with TLS 8883, with WebSocket 80 and 443.
     ssl, ssl_params: what netstream.tls_context() takes; "server_hostname" in the dict overrides the name to verify.
     credentials: a callable asked at each connect -> (user, password) or (user, password, lifetime in s); with a lifetime the
         link reconnects before it ends (120 s before, or after four fifths of a short one), losing nothing.
@@ -159,6 +139,10 @@ class MQTTLink(MQTTClient):
 
     backoff_ms = 1000  # longest wait before the first new attempt; doubled after each failure ...
     backoff_max_ms = 64000  # ... up to this. The wait is a random part of it (full jitter).
+    on_up = on_down = on_ack = on_skip = error = None
+    _task = _raised = None
+    _up = _stopped = _calling = _renewing = _flags = False
+    _failures = _wait = _sent = 0
 
     def __init__(
         self,
@@ -178,56 +162,32 @@ class MQTTLink(MQTTClient):
         timeout=10,
         websocket=None
     ):
-        super().__init__(
-            _encode(client_id, "client_id"), server, port or (8883 if ssl else 1883), user, password, keepalive
-        )
         if not 0 <= keepalive < 65536:
             raise ValueError("keepalive must be 0 to 65535 s")
-        params = ssl if isinstance(ssl, dict) else ssl_params
         Stream = NetStream
         if websocket:
             from websocket_stream import WebSocketStream as Stream
-
-            self.port = port or (443 if ssl else 80)
-        self._stream = Stream(
-            server, self.port, tls_context(ssl, ssl_params), params.get("server_hostname"), timeout
-        )
+        if not port:
+            port = (443 if ssl else 80) if websocket else 8883 if ssl else 1883
+        super().__init__(_encode(client_id, "client_id"), server, port, user, password, keepalive)
+        params = ssl if isinstance(ssl, dict) else ssl_params
+        self._stream = Stream(server, port, tls_context(ssl, ssl_params), params.get("server_hostname"), timeout)
         self._stream.path = websocket
         self.credentials = credentials
         self.clean_session = clean_session
         self.window = window
-        self.on_up = self.on_down = self.on_ack = self.on_skip = self.error = None
         # A random start: after a reboot a durable session may still hold the low packet ids.
         self.pid = _random16()
-        self._timeout = int(timeout * 1000)
-        self._flags = False
         self._rx = bytearray(max_packet)
         self._view = memoryview(self._rx)
         self._tx = bytearray(64)
-        # Unacknowledged messages in order: each as bytes (2 of packet id, then the packet), as (such a head, payload), or
-        # after PUBREC as the bare packet id, negative until PUBREL is sent. The first _sent went out on this connection.
+        # Unacknowledged messages in order: each as bytes (2 of packet id, then the packet) or as (such a head, payload);
+        # after PUBREC as a PUBREL. The first _sent of them went out on this connection.
         self._window = []
-        # [filter, qos, packet id of the subscribe() that waits for its SUBACK or 0, whether the broker was asked]
+        # [filter, qos or None to unsubscribe, packet id of the call that waits for its answer or 0, broker was asked]
         self._filters = []
         self._unreleased = []  # ids of QoS 2 messages received and not yet released
-        self._task = self._raised = None
-        self._stopped = self._calling = self._renewing = False
-        self._failures = 0
-        self._retry_at = time.ticks_ms()
-        self._wait = 0
-        self._reset()
-
-    def _reset(self):
-        # What lives as long as one connection.
-        self._up = self._present = False
-        self._out = []  # [buffer, offset, end]: what the socket had no room for
-        self._sent = 0
-        self._start = self._end = 0  # the unparsed part of _rx
-        self._tail = None  # where in _rx the next bytes go
-        self._skip = 0
-        self._waiting = {}  # packet id of a SUBSCRIBE or UNSUBSCRIBE -> its filters
-        self._pinged = False
-        self._lifetime = 0
+        self._close()
 
     # -- what a program calls
 
@@ -247,11 +207,7 @@ class MQTTLink(MQTTClient):
 
     def set_last_will(self, topic, msg, retain=False, qos=0):
         """The message the broker sends for us if the connection ends without disconnect(); used from the next connect on."""
-        _qos(qos)
-        self.lw_topic = _topic(topic)
-        self.lw_msg = _encode(msg, "msg")
-        self.lw_qos = qos
-        self.lw_retain = retain
+        super().set_last_will(_topic(topic, qos), _encode(msg, "msg"), retain, qos)
 
     def connect(self, clean_session=None, timeout=None):
         """
@@ -266,15 +222,15 @@ class MQTTLink(MQTTClient):
         if clean_session is not None:
             self.clean_session = clean_session
         if self._up:
-            self._drop(None)
+            self._close()
         self._stopped = False
         self._wait = 0
         self.error = None
-        start = time.ticks_ms()
+        start = ticks_ms()
         while not self._up:
             self.do_next(100)
-            if timeout and time.ticks_diff(time.ticks_ms(), start) > timeout * 1000:
-                self._drop(OSError(_ETIMEDOUT, "no connection within %s s" % timeout))
+            if timeout and _since(start) > timeout * 1000:
+                self._close(OSError(_ETIMEDOUT, "no connection within %s s" % timeout))
             if self.error:
                 raise self.error
         return self._present
@@ -282,10 +238,10 @@ class MQTTLink(MQTTClient):
     def disconnect(self, wait_ms=1000):
         """Wait at most wait_ms for acknowledgements, send DISCONNECT, close, and stay away until connect(). Messages not
         acknowledged stay in the window."""
-        start = time.ticks_ms()
-        while self._up and (self._window or self._out or self._waiting):
-            left = wait_ms - time.ticks_diff(time.ticks_ms(), start)
-            if left <= 0 or self._calling:
+        start = ticks_ms()
+        while self._up and not self._calling and (self._window or self._out or self._waiting):
+            left = wait_ms - _since(start)
+            if left <= 0:
                 break
             self.do_next(left)
         self._stopped = True
@@ -301,49 +257,58 @@ class MQTTLink(MQTTClient):
         Raises ValueError for a topic MQTT forbids (3.1.1, 4.7) or a message over 256 MB, Full when the window is full and
         stays so for wait_ms, OSError(ENOTCONN) for QoS 0 while offline.
         """
-        _qos(qos)
-        topic = _topic(topic)
+        topic = _topic(topic, qos)
         msg = _encode(msg, "msg")
-        n = 2 + len(topic) + len(msg) + (2 if qos else 0)
+        size = len(topic) + (4 if qos else 2)
+        n = size + len(msg)
         if n > _LENGTH_MAX:
-            raise ValueError("message too long for MQTT")
+            raise ValueError("message over 256 MB")
         kept = qos or self._renewing
         if not (kept or self._up):
             raise OSError(_ENOTCONN, "not connected, QoS 0 not sent")
-        start = time.ticks_ms()
+        start = ticks_ms()
         while len(self._window if kept else self._out) >= self.window:
-            left = wait_ms - time.ticks_diff(time.ticks_ms(), start)
+            left = wait_ms - _since(start)
             if left <= 0 or self._calling:
                 raise Full(_ENOBUFS, "window full: %d unacknowledged" % self.window)
             self.do_next(left)
-        split = len(msg) > _COPY_MAX
-        size = n - len(msg) if split else n
+        apart = msg if len(msg) > _COPY_MAX else None
+        if not apart:
+            size = n
         buf = self._tx
         if kept:
-            buf = bytearray(2 + _head_size(n) + size)
+            buf = bytearray(size + 4 + (n > 127) + (n > 16383) + (n > 2097151))
         elif len(buf) < size + 7:
             buf = bytearray(size + 7)
             if size <= 2 * _COPY_MAX:
                 self._tx = buf
-        i = _put_string(buf, _put_head(buf, 2, _PUBLISH | qos << 1 | bool(retain), n), topic)
+        i = _put_head(buf, _PUBLISH | qos << 1 | bool(retain), n)
+        n = len(topic)
+        buf[i] = n >> 8
+        buf[i + 1] = n & 255
+        i += 2
+        buf[i : i + n] = topic
+        i += n
         pid = 0
         if qos:
             pid = self._next_pid()
             buf[0] = buf[i] = pid >> 8
             buf[1] = buf[i + 1] = pid & 255
             i += 2
-        if not split:
+        if not apart:
             buf[i : i + len(msg)] = msg
             i += len(msg)
         try:
-            if not kept:
-                self._send_message(buf, i, msg if split else None)
-            else:
-                self._window.append((buf, msg) if split else buf)
+            if kept:
+                self._window.append((buf, apart) if apart else buf)
                 if self._up:
-                    self._pump()
+                    self._send()
+            else:
+                self._write(buf, 2, i)
+                if apart:
+                    self._write(apart, 0, len(apart))
         except OSError as e:
-            self._drop(e)
+            self._close(e)
         return pid
 
     def subscribe(self, topic, qos=0):
@@ -353,32 +318,30 @@ class MQTTLink(MQTTClient):
         topic: a filter, or a list of (filter, qos) that goes out as one SUBSCRIBE. Returns the packet id; on_ack(id, code)
         follows, 0x80 when the broker refused any of them. Raises ValueError for a bad filter or qos.
         """
-        entries = []
         pid = self._next_pid()
+        entries = []
         for name, wanted in ((topic, qos),) if isinstance(topic, (str, bytes)) else topic:
-            if wanted >= 0:
-                _qos(wanted)
-            entries.append([_filter(name), wanted, pid, False])
+            entries.append([_topic(name, wanted or 0, True), wanted, pid, False])
         for entry in entries:
-            self._filters = [f for f in self._filters if f[0] != entry[0]]
-        self._filters += entries
+            self._filters = [f for f in self._filters if f[0] != entry[0]] + [entry]
         if self._up and not self._renewing:
             try:
                 self._subscribe()
             except OSError as e:
-                self._drop(e)
+                self._close(e)
         return pid
 
     def unsubscribe(self, topic):
         """Undo subscribe(topic), now or when connected again. Returns the packet id; on_ack(id, 0) follows. Raises ValueError."""
-        return self.subscribe(topic, -1)
+        return self.subscribe(topic, None)
 
     def discard(self):
         """Give up every message not yet acknowledged; on_ack(id, 0xFF) for each. The broker may have them all the same."""
         window, self._window = self._window, []
         self._sent = 0
         for item in window:
-            self._call(self.on_ack, _pid(item), 0xFF)
+            head = _head(item)
+            self._call(self.on_ack, head[0] << 8 | head[1], 0xFF)
 
     def do_next(self, wait_ms=0):
         """
@@ -389,31 +352,44 @@ class MQTTLink(MQTTClient):
         """
         if self._stopped or self._calling:
             return False
+        stream = self._stream
+        wait_ms = min(wait_ms, _WAIT_MAX)
+        worked = False
         try:
             if self._up and not self._task:
-                worked = self._live(wait_ms)
+                worked = self._send() | self._read()
+                if wait_ms and not worked:
+                    stream.want = 5 if self._out else 1
+                    if stream.wait(wait_ms):
+                        worked = self._send() | self._read()
+                if self._up:
+                    self._check_time()
             else:
-                worked = self._dial(wait_ms)
+                left = self._wait - _since(self._retry_at)
+                if self._task:
+                    stream.wait(wait_ms)
+                elif left > 0:
+                    sleep_ms(min(left, wait_ms))
+                    return False
+                else:
+                    self._task = self._connect()
+                try:
+                    next(self._task)
+                except StopIteration:
+                    self._task = None
+                worked = self._up
         except (OSError, MQTTException) as e:
-            self._drop(e)
+            self._close(e)
             worked = True
         if self._raised:
             e, self._raised = self._raised, None
             raise e
         return worked
 
-    def check_msg(self):
-        """umqtt.simple's name for do_next()."""
-        return self.do_next()
+    # umqtt.simple's names for it: each is the same bounded step.
+    check_msg = wait_msg = ping = do_next
 
-    def wait_msg(self):
-        """umqtt.simple's name for do_next(1000): it waits a second at most."""
-        return self.do_next(_WAIT_MAX)
-
-    def ping(self):
-        """umqtt.simple's name; needless, do_next() pings whenever keepalive asks for it."""
-
-    # -- one step
+    # -- telling the program
 
     def _call(self, f, *args):
         # Runs a callback of the program. Its exception waits until the step is finished.
@@ -426,86 +402,136 @@ class MQTTLink(MQTTClient):
             finally:
                 self._calling = calling
 
-    def _dial(self, wait_ms):
-        if not self._task:
-            left = self._wait - time.ticks_diff(time.ticks_ms(), self._retry_at)
-            if left > 0:
-                time.sleep_ms(min(left, wait_ms, _WAIT_MAX))
-                return False
-            self._task = self._connect()
-        elif wait_ms:
-            self._stream.wait(min(wait_ms, _WAIT_MAX))
-        try:
-            next(self._task)
-        except StopIteration:
-            self._task = None
-        return self._up
+    # -- connecting
 
-    def _live(self, wait_ms):
+    def _connect(self):
+        if self.credentials:
+            try:
+                given = self.credentials()
+            except Exception as e:
+                raise e if isinstance(e, OSError) else OSError(-1, "credentials: %s" % e)
+            self.user, self.pswd = given[:2]
+            if len(given) > 2:
+                life = min(given[2], _LIFETIME_MAX) * 1000
+                self._lifetime = max(life - 120000, life * 4 // 5)
+        flags = 2 if self.clean_session else 0
+        body = _string(self.client_id)
+        if self.lw_topic:
+            flags |= 4 | self.lw_qos << 3 | bool(self.lw_retain) << 5
+            body += _string(self.lw_topic) + _string(self.lw_msg)
+        if self.user is not None:
+            flags |= 0x80
+            body += _string(_encode(self.user, "user"))
+            if self.pswd is not None:
+                flags |= 0x40
+                body += _string(_encode(self.pswd, "password"))
+        head = b"\0\x04MQTT\x04" + bytes((flags, self.keepalive >> 8, self.keepalive & 255))
         stream = self._stream
-        worked = self._flush()
-        worked = self._read() or worked
-        if wait_ms and not worked:
-            stream.want = 5 if self._out else 1
-            if stream.wait(min(wait_ms, _WAIT_MAX)):
-                worked = self._flush()
-                worked = self._read() or worked
+        yield from stream.open()
+        yield from stream.send(_packet(0x10, head + body))
+        stream.start_clock()
+        self._last_in = self._last_out = ticks_ms()
+        while not self._up:
+            if not self._read():
+                stream.in_time("CONNACK")
+                yield
+        # Nothing behind the CONNACK has been looked at yet: the program hears of the connection first.
+        self._call(self.on_up, self._present)
         if self._up:
-            self._check_time()
-        return worked
+            self._subscribe()
+            self._send()
+            self._parse()
 
-    def _flush(self):
-        # Sends what waited for room, then what waits for its first sending. Returns whether anything went out.
+    def _subscribe(self):
+        # One SUBSCRIBE, and one UNSUBSCRIBE, for all filters of which this session of the broker does not know yet.
+        for op in (_SUBSCRIBE, _UNSUBSCRIBE):
+            entries = [f for f in self._filters if not f[3] and (f[1] is None) is (op == _UNSUBSCRIBE)]
+            if entries:
+                pid = self._next_pid()
+                body = bytes((pid >> 8, pid & 255))
+                for f in entries:
+                    f[3] = True
+                    body += _string(f[0])
+                    if op == _SUBSCRIBE:
+                        body += bytes((f[1],))
+                self._waiting[pid] = entries
+                self._asked_at = ticks_ms()
+                body = _packet(op, body)
+                self._write(body, 0, len(body))
+
+    def _close(self, e=None):
+        # The connection, or an attempt at one, has ended: because of e, or because we wanted it to.
+        up = self._up
+        if e:
+            self.error = e
+            if up and _since(self._up_at) > self._stream.timeout_ms:
+                self._failures = 0
+            self._wait = min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms) * _random16() >> 16
+            self._failures += 1
+        elif up and not self._out:
+            try:
+                self._stream.write(b"\xe0\0", 0, 2)
+            except OSError:
+                pass
+        self._stream.close()
+        for item in self._window[: self._sent]:
+            head = _head(item)
+            if head[2] & 0xF0 == _PUBLISH:
+                head[2] |= _DUP
+        self._task = self._tail = None  # _tail: where in _rx the next bytes go
+        self._retry_at = ticks_ms()
+        self._up = self._renewing = self._pinged = False
+        self._out = []  # [buffer, offset, end]: what the socket had no room for
+        self._waiting = {}  # packet id of a SUBSCRIBE or UNSUBSCRIBE -> its filters
+        # _start, _end: the unparsed part of _rx; _skip: bytes still to come of a packet over max_packet
+        self._sent = self._start = self._end = self._skip = self._lifetime = 0
+        if up or e:
+            self._call(self.on_down, e)
+
+    # -- sending
+
+    def _send(self):
+        # What waited for room, then what of the window was not sent on this connection. Returns whether anything went out.
         out = self._out
+        worked = False
         while out:
             item = out[0]
             n = self._stream.write(item[0], item[1], item[2] - item[1])
             if not n:
-                return False
-            self._last_out = time.ticks_ms()
+                return worked
+            worked = True
+            self._last_out = ticks_ms()
             item[1] += n
             if item[1] == item[2]:
                 out.pop(0)
-        return self._sent < len(self._window) and self._pump()
-
-    def _pump(self):
-        # Messages of the window that were not sent on this connection, oldest first.
         window = self._window
-        while not self._out and self._sent < len(window) and not self._renewing:
-            if not self._sent:
-                self._acked_at = time.ticks_ms()
+        while not out and self._sent < len(window) and not self._renewing:
+            worked = True
             item = window[self._sent]
-            self._sent += 1
-            if isinstance(item, int):
-                if item > 0:
-                    self._ack(_PUBREL, item)
-                continue
-            head = item
-            msg = None
-            if isinstance(item, tuple):
-                head, msg = item
-            if not head[2] & 6:
-                self._sent -= 1
+            head = _head(item)
+            if not self._sent:
+                self._acked_at = ticks_ms()
+            if head[2] & 0xF6 == _PUBLISH:  # QoS 0, kept while credentials were renewed
                 window.pop(self._sent)
-            self._send_message(head, len(head), msg)
-        return True
+            else:
+                self._sent += 1
+            if head[2] != _PUBREL_HELD:
+                self._write(head, 2, len(head))
+                if head is not item:
+                    self._write(item[1], 0, len(item[1]))
+        return worked
 
-    def _send_message(self, head, end, msg):
-        # QoS 0 heads stand in _tx, which is used again: what does not go out at once must be copied.
-        self._write(head, 2, end, head is self._tx)
-        if msg:
-            self._write(msg, 0, len(msg), False)
-
-    def _write(self, buf, start, end, copy=True):
+    def _write(self, buf, start, end):
         if not self._out:
             n = self._stream.write(buf, start, end - start)
             if n:
-                self._last_out = time.ticks_ms()
+                self._last_out = ticks_ms()
             start += n
             if start == end:
                 return
-        if copy:
-            buf = bytes(memoryview(buf)[start:end])
+        if buf is self._tx:
+            # It will be used again before this can go out.
+            buf = bytes(self._tx[start:end])
             end -= start
             start = 0
         self._out.append([buf, start, end])
@@ -518,151 +544,6 @@ class MQTTLink(MQTTClient):
         buf[3] = pid & 255
         self._write(buf, 0, 4)
 
-    def _check_time(self):
-        now = time.ticks_ms()
-        limit = self._timeout
-        late = None
-        if (self._end or self._skip) and time.ticks_diff(now, self._last_in) > limit:
-            late = "rest of a packet"
-        elif self._out and time.ticks_diff(now, self._last_out) > limit:
-            late = "room to write"
-        elif self._waiting and time.ticks_diff(now, self._asked_at) > limit:
-            late = "SUBACK"
-        elif self._sent and time.ticks_diff(now, self._acked_at) > 2 * limit:
-            late = "acknowledgement"
-        elif self._pinged:
-            if time.ticks_diff(now, self._pinged_at) > min(limit, self.keepalive * 500 or limit):
-                late = "PINGRESP"
-        elif self.keepalive:
-            idle = self.keepalive * 750
-            if time.ticks_diff(now, self._last_out) > idle or time.ticks_diff(now, self._last_in) > idle:
-                self._pinged = True
-                self._pinged_at = now
-                self._write(b"\xc0\0", 0, 2)
-        if late:
-            raise OSError(_ETIMEDOUT, "peer silent: no " + late)
-        if self._lifetime:
-            over = time.ticks_diff(now, self._up_at) - self._lifetime
-            if over > 0:
-                # New credentials: what is out is given time to be acknowledged, new messages wait for the new connection.
-                self._renewing = True
-                if over > limit or not (self._sent or self._out or self._waiting):
-                    self._wait = 0
-                    self._close()
-                    self._renewing = True
-
-    # -- connecting
-
-    def _connect(self):
-        stream = self._stream
-        if self.credentials:
-            try:
-                given = self.credentials()
-            except Exception as e:
-                raise e if isinstance(e, OSError) else OSError(-1, "credentials: %s" % e)
-            self.user, self.pswd = given[:2]
-            if len(given) > 2:
-                self._lifetime = min(given[2], _LIFETIME_MAX) * 1000
-                self._lifetime = max(self._lifetime - 120000, self._lifetime * 4 // 5)
-        packet = self._connect_packet()
-        yield from stream.open()
-        yield from stream.send(packet)
-        stream.start_clock()
-        self._last_in = self._last_out = time.ticks_ms()
-        while not self._up:
-            if not self._read():
-                stream.in_time("CONNACK")
-                yield
-        # Nothing behind the CONNACK has been looked at yet: the program hears of the connection first.
-        self._call(self.on_up, self._present)
-        if self._up:
-            self._subscribe()
-            self._pump()
-            self._parse()
-
-    def _connect_packet(self):
-        flags = 2 if self.clean_session else 0
-        parts = [self.client_id]
-        if self.lw_topic:
-            flags |= 4 | self.lw_qos << 3 | bool(self.lw_retain) << 5
-            parts += (self.lw_topic, self.lw_msg)
-        if self.user is not None:
-            flags |= 0x80
-            parts.append(_encode(self.user, "user"))
-            if self.pswd is not None:
-                flags |= 0x40
-                parts.append(_encode(self.pswd, "password"))
-        n = 10
-        for part in parts:
-            if len(part) > 65535:
-                raise OSError(-1, "client id, will, user or password over 65535 bytes")
-            n += 2 + len(part)
-        buf = bytearray(_head_size(n) + n)
-        i = _put_string(buf, _put_head(buf, 0, 0x10, n), b"MQTT")
-        buf[i] = 4
-        buf[i + 1] = flags
-        buf[i + 2] = self.keepalive >> 8
-        buf[i + 3] = self.keepalive & 255
-        i += 4
-        for part in parts:
-            i = _put_string(buf, i, part)
-        return buf
-
-    def _subscribe(self):
-        # One SUBSCRIBE, and one UNSUBSCRIBE, for all filters of which this session of the broker does not know yet.
-        for op in (0x82, 0xA2):
-            entries = [f for f in self._filters if not f[3] and (f[1] < 0) is (op == 0xA2)]
-            if entries:
-                self._send_filters(op, entries)
-
-    def _send_filters(self, op, entries):
-        n = 2
-        for f in entries:
-            n += 2 + len(f[0]) + (op == 0x82)
-        buf = bytearray(_head_size(n) + n)
-        i = _put_head(buf, 0, op, n)
-        pid = self._next_pid()
-        buf[i] = pid >> 8
-        buf[i + 1] = pid & 255
-        i += 2
-        for f in entries:
-            f[3] = True
-            i = _put_string(buf, i, f[0])
-            if op == 0x82:
-                buf[i] = f[1]
-                i += 1
-        self._waiting[pid] = entries
-        self._asked_at = time.ticks_ms()
-        self._write(buf, 0, i, False)
-
-    def _drop(self, e):
-        # The connection, or an attempt at one, has ended because of e.
-        self.error = e
-        if self._up and time.ticks_diff(time.ticks_ms(), self._up_at) > self._timeout:
-            self._failures = 0
-        ceiling = min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms)
-        self._wait = ceiling * _random16() >> 16
-        self._failures += 1
-        self._close(e)
-
-    def _close(self, e=None):
-        up = self._up
-        if up and not e and not self._out:
-            try:
-                self._stream.write(b"\xe0\0", 0, 2)
-            except OSError:
-                pass
-        self._stream.close()
-        for item in self._window[: self._sent]:
-            if not isinstance(item, int):
-                _head(item)[2] |= _DUP
-        self._task = None
-        self._retry_at = time.ticks_ms()
-        self._renewing = False
-        self._reset()
-        if up or e:
-            self._call(self.on_down, e)
-
     def _next_pid(self):
         while True:
             self.pid = self.pid % 65535 + 1
@@ -671,19 +552,47 @@ class MQTTLink(MQTTClient):
 
     def _find(self, pid):
         # Index in the window, or -1.
-        window = self._window
-        i = len(window)
+        i = len(self._window)
         while i:
             i -= 1
-            if _pid(window[i]) == pid:
+            head = _head(self._window[i])
+            if head[0] << 8 | head[1] == pid:
                 return i
         return -1
+
+    def _check_time(self):
+        limit = self._stream.timeout_ms
+        late = None
+        if (self._end or self._skip) and _since(self._last_in) > limit:
+            late = "rest of a packet"
+        elif self._out and _since(self._last_out) > limit:
+            late = "room to write"
+        elif self._waiting and _since(self._asked_at) > limit:
+            late = "SUBACK"
+        elif self._sent and _since(self._acked_at) > 2 * limit:
+            late = "acknowledgement"
+        elif self._pinged:
+            if _since(self._pinged_at) > min(limit, self.keepalive * 500):
+                late = "PINGRESP"
+        elif self.keepalive and max(_since(self._last_out), _since(self._last_in)) > self.keepalive * 750:
+            self._pinged = True
+            self._pinged_at = ticks_ms()
+            self._write(b"\xc0\0", 0, 2)
+        if late:
+            raise OSError(_ETIMEDOUT, "peer silent: no " + late)
+        if self._lifetime and _since(self._up_at) > self._lifetime:
+            # New credentials: what is out is given time to be acknowledged, new messages wait for the new connection.
+            self._renewing = True
+            if not (self._sent or self._out or self._waiting) or _since(self._up_at) > self._lifetime + limit:
+                self._wait = 0
+                self._close()
+                self._renewing = True
 
     # -- receiving
 
     def _read(self):
         # One read, and every packet that is whole after it. Returns whether anything came.
-        if len(self._out) > self.window:
+        if not self._up and not self._task or len(self._out) > self.window:
             # A peer that does not take our answers gets no further questions.
             return False
         if not self._tail:
@@ -697,7 +606,7 @@ class MQTTLink(MQTTClient):
         n = self._stream.readinto(self._tail)
         if n is None:
             return False
-        self._last_in = time.ticks_ms()
+        self._last_in = ticks_ms()
         self._pinged = False
         self._tail = None
         self._end += n
@@ -707,27 +616,22 @@ class MQTTLink(MQTTClient):
                 self._start = self._end
                 return True
             self._start, self._skip = self._skip, 0
-            topic, size, op, pid = self._skipped
+            topic, size, qos, pid = self._skipped
             self._call(self.on_skip, topic, size)
-            self._took(op & 6, pid)
+            self._took(qos, pid)
         self._parse()
         return True
 
     def _parse(self):
         buf = self._rx
-        while True:
+        while self._start < self._end:
             start = self._start
-            end = self._end
+            op = buf[start]
             n = shift = 0
             i = start + 1
-            if i < end:
-                op = buf[start]
-                if (op == _CONNACK) is self._up or not (
-                    op in _FROM_BROKER or op & 0xF0 == _PUBLISH and op & 6 != 6
-                ):
-                    raise MQTTException("unexpected packet, type byte 0x%02x" % op)
-            while True:
-                if i >= end:
+            good = (op == _CONNACK) is not self._up and (op in _FROM_BROKER or op & 0xF0 == _PUBLISH and op & 6 != 6)
+            while good:
+                if i >= self._end:
                     return
                 c = buf[i]
                 i += 1
@@ -735,57 +639,63 @@ class MQTTLink(MQTTClient):
                 if c < 128:
                     break
                 shift += 7
-                if shift > 21:
-                    raise MQTTException("not MQTT: remaining length over 4 bytes")
-            if i + n > end and i + n - start <= len(buf):
-                return
-            if op & 0xF0 == _PUBLISH:
-                if not self._on_publish(op, i, n):
-                    return
-            elif i + n > end:
-                raise MQTTException("packet over max_packet")
+                good = shift < 28
+            whole = i + n <= self._end
+            if good and (whole or i + n - start <= len(buf) or op & 0xF0 == _PUBLISH):
+                if op & 0xF0 == _PUBLISH:
+                    good = self._on_publish(op, i, i + n)
+                elif whole:
+                    self._start = i + n
+                    good = self._on_packet(op, i, n)
+                    if self._task:
+                        return
             else:
-                self._start = i + n
-                self._on_packet(op, i, n)
-                if self._task:
-                    return
+                good = False
+            if not good:
+                raise MQTTException("malformed or unexpected packet, first byte 0x%02x" % op)
+            if self._start == start:
+                return
 
-    def _on_publish(self, op, i, n):
-        # Returns False when the packet is over max_packet (the rest of it is skipped) or its head is not whole yet.
-        buf = self._rx
+    def _on_publish(self, op, i, stop):
+        # Returns False for a malformed packet. Takes it (or, when it is over max_packet, its head) if that is whole.
         view = self._view
+        buf = self._rx
         qos = op & 6
-        stop = i + n
-        whole = stop <= self._end
+        end = self._end
+        whole = stop <= end
+        if not whole and (stop - self._start <= len(buf) or i + 2 > end):
+            return True
         topic_at = i + 2
-        if not whole and topic_at > self._end:
-            return False
-        topic_end = topic_at + (buf[i] << 8 | buf[i + 1]) if n > 1 else stop
-        msg_at = topic_end + 2 if qos else topic_end
-        if topic_end == topic_at or msg_at > stop:
-            raise MQTTException("malformed PUBLISH")
+        i = topic_at + (buf[i] << 8 | buf[i + 1]) if stop > topic_at else topic_at
+        topic_end = i
         topic = None
         pid = 0
-        if whole or msg_at <= self._end:
+        if qos:
+            i += 2
+        if topic_end == topic_at or i > stop:
+            return False
+        if i <= end:
             topic = bytes(view[topic_at:topic_end])
             if qos:
-                pid = buf[topic_end] << 8 | buf[topic_end + 1]
+                pid = buf[i - 2] << 8 | buf[i - 1]
                 if not pid:
-                    raise MQTTException("malformed PUBLISH")
-        elif msg_at - self._start <= len(buf):
-            return False
-        if not whole:
-            self._skip = stop - self._end
-            self._skipped = (topic, n, op, pid)
-            self._start = self._end
-            return False
+                    return False
+        elif i - self._start <= len(buf):
+            return True
         again = qos == 4 and pid in self._unreleased
+        if not whole:
+            self._skip = stop - end
+            self._skipped = (topic, stop - topic_at + 2, qos, pid)
+            self._start = end
+            return True
         if not again:
-            msg = bytes(view[msg_at:stop])
+            msg = bytes(view[i:stop])
         self._start = stop
         if not again:
             if qos == 4:
-                self._remember(pid)
+                if len(self._unreleased) >= _UNRELEASED_MAX:
+                    return False
+                self._unreleased.append(pid)
             if self._flags:
                 self._call(self.cb, topic, msg, bool(op & 1))
             else:
@@ -793,94 +703,87 @@ class MQTTLink(MQTTClient):
         self._took(qos, pid)
         return True
 
-    def _remember(self, pid):
-        if len(self._unreleased) >= _UNRELEASED_MAX:
-            raise MQTTException("broker releases no QoS 2 messages")
-        self._unreleased.append(pid)
-
     def _took(self, qos, pid):
         # Acknowledge, unless the callback has closed the connection or the id was out of reach.
         if self._up and pid:
             self._ack(_PUBREC if qos == 4 else _PUBACK, pid)
 
     def _on_packet(self, op, i, n):
+        # Returns False for a malformed one.
         buf = self._rx
         if n < 3 if op == _SUBACK else n != (op != _PINGRESP) * 2:
-            raise MQTTException("malformed packet, type byte 0x%02x" % op)
-        if op == _CONNACK:
-            self._on_connack(buf[i], buf[i + 1])
-        elif op != _PINGRESP:
+            return False
+        if n:
             pid = buf[i] << 8 | buf[i + 1]
-            if op == _PUBREL:
-                if pid in self._unreleased:
-                    self._unreleased.remove(pid)
-                self._ack(_PUBCOMP, pid)
-            elif op < _SUBACK:
-                self._on_ack(op, pid)
-            elif pid in self._waiting:
-                entries = self._waiting.pop(pid)
-                if op == _SUBACK:
-                    self._on_suback(pid, entries, i + 2, n - 2)
-                else:
-                    for f in entries:
-                        if f in self._filters:
-                            self._filters.remove(f)
-                        self._call(self.on_ack, f[2], 0)
+        if op == _CONNACK:
+            if pid & 255:
+                why = "protocol version,client id,server unavailable,user name or password,not authorized".split(",")
+                pid &= 255
+                raise MQTTException(pid, "refused: " + (why[pid - 1] if pid < 6 else "?"))
+            self._up = True
+            self._renewing = False
+            self._up_at = ticks_ms()
+            self._present = present = pid > 255 and not self.clean_session
+            for f in self._filters:
+                f[3] = present and not f[2]
+            if not present:
+                # The broker knows nothing of what came before: a message it had confirmed with PUBREC is its own,
+                # one it had not is sent again (at least once: exactly once needs a session on both sides).
+                self._unreleased.clear()
+                for item in [item for item in self._window if _head(item)[2] & 0xF0 != _PUBLISH]:
+                    self._window.remove(item)
+                    self._call(self.on_ack, item[0] << 8 | item[1], 0)
+        elif op == _PUBREL:
+            if pid in self._unreleased:
+                self._unreleased.remove(pid)
+            self._ack(_PUBCOMP, pid)
+        elif op == _SUBACK or op == _UNSUBACK:
+            if pid in self._waiting:
+                return self._on_suback(pid, self._waiting.pop(pid), i + 2, n - 2)
+        elif n:
+            i = self._find(pid)
+            if 0 <= i < self._sent:
+                self._on_ack(op, pid, i)
+        return True
 
-    def _on_connack(self, flags, code):
-        if code:
-            raise MQTTException(code, "refused: " + _REFUSED[code] if code < 6 else "refused")
-        self._up = True
-        self._renewing = False
-        self._up_at = time.ticks_ms()
-        self._present = present = bool(flags) and not self.clean_session
-        for f in self._filters:
-            f[3] = present and not f[2]
-        if not present:
-            # The broker knows nothing of what came before: a message it had confirmed with PUBREC is its own,
-            # one it had not confirmed is sent again (at least once: exactly once needs a session on both sides).
-            self._unreleased.clear()
-            for item in [item for item in self._window if isinstance(item, int)]:
-                self._window.remove(item)
-                self._call(self.on_ack, abs(item), 0)
-
-    def _on_ack(self, op, pid):
-        i = self._find(pid)
-        if not 0 <= i < self._sent:
-            return
-        item = self._window[i]
-        qos = 0 if isinstance(item, int) else _head(item)[2] & 6
+    def _on_ack(self, op, pid, i):
+        window = self._window
+        kind = _head(window[i])[2] & 0xF6
         if i == 0:
-            self._acked_at = time.ticks_ms()
-        if op == _PUBREC and qos != 2:
-            # From now on only the id matters: PUBLISH must never be sent again for it (4.3.3).
-            self._window[i] = -pid
-            self._release()
-        elif op == _PUBACK and qos == 2 or op == _PUBCOMP and not qos:
-            self._window.pop(i)
+            self._acked_at = ticks_ms()
+        if op == _PUBREC:
+            if kind == 0x34:
+                # From now on only the id matters: PUBLISH must never be sent again for it (4.3.3).
+                window[i] = bytearray((pid >> 8, pid & 255, _PUBREL_HELD, 2, pid >> 8, pid & 255))
+            elif kind == _PUBREL:
+                self._ack(_PUBREL, pid)
+            # PUBRELs leave in the order of their PUBLISHes: a broker that delivers on PUBREL then keeps the order, too,
+            # even if a PUBREC got lost.
+            for i in range(self._sent):
+                head = _head(window[i])
+                if head[2] & 0xF4 == 0x34:
+                    break
+                if head[2] == _PUBREL_HELD:
+                    head[2] = _PUBREL
+                    self._write(head, 2, 6)
+        elif kind == (0x32 if op == _PUBACK else _PUBREL):
+            window.pop(i)
             self._sent -= 1
             self._call(self.on_ack, pid, 0)
 
-    def _release(self):
-        # PUBRELs leave in the order of their PUBLISHes: a broker that delivers on PUBREL then keeps the order, too,
-        # even if a PUBREC got lost.
-        for i in range(self._sent):
-            item = self._window[i]
-            if not isinstance(item, int):
-                if _head(item)[2] & 4:
-                    return
-            elif item < 0:
-                self._window[i] = -item
-                self._ack(_PUBREL, -item)
-
     def _on_suback(self, pid, entries, i, n):
-        if n != len(entries):
-            raise MQTTException("malformed SUBACK")
+        # n: how many codes there are from _rx[i] on; 0 in an UNSUBACK. Returns False for a malformed SUBACK.
+        if n and n != len(entries):
+            return False
         worst = 0
-        for k, entry in enumerate(entries):
-            worst = max(worst, self._rx[i + k])
-            own, entry[2] = entry[2], 0
-            if k == n - 1 or entries[k + 1][2] != own:
+        for k, f in enumerate(entries):
+            if n:
+                worst = max(worst, self._rx[i + k])
+            elif f in self._filters:
+                self._filters.remove(f)
+            own, f[2] = f[2], 0
+            if k == len(entries) - 1 or entries[k + 1][2] != own:
                 if own or worst > 2:
                     self._call(self.on_ack, own or pid, worst)
                 worst = 0
+        return True

@@ -31,12 +31,12 @@ class TLSError(OSError):
     """
 
 
-def load(source, what, label=b"CERTIFICATE"):
+def load(source, label=b"CERTIFICATE"):
     """
     Return the certificates or keys in source, each as DER, in a list.
 
-    source: a file name, or the PEM or DER itself as str or bytes. what: its name, for the error. label: how the PEM
-    blocks to take end their BEGIN line. Raises ValueError when the file can't be read or the PEM holds no such block.
+    source: a file name, or the PEM or DER itself as str or bytes. label: how the PEM blocks to take end their BEGIN line.
+    Raises ValueError when the file can't be read or the PEM holds no such block.
     """
     if isinstance(source, str):
         if "-----BEGIN" in source:
@@ -46,7 +46,7 @@ def load(source, what, label=b"CERTIFICATE"):
                 with open(source, "rb") as f:
                     source = f.read()
             except OSError:
-                raise ValueError("ssl: can't read " + what + " file " + source)
+                raise ValueError("can't read file " + source)
     if not source or b"-----BEGIN" not in source:
         return [source]
     # Not every build of MicroPython has mbedTLS's PEM parser (the unix port lacks it); all of them have base64.
@@ -54,11 +54,11 @@ def load(source, what, label=b"CERTIFICATE"):
 
     found = []
     for block in source.split(b"-----BEGIN ")[1:]:
-        parts = block.split(b"-----")
-        if parts[0].endswith(label):
-            found.append(a2b_base64(parts[1]))
+        block = block.split(b"-----")
+        if block[0].endswith(label):
+            found.append(a2b_base64(block[1]))
     if not found:
-        raise ValueError("no " + label.decode() + " block in the PEM of " + what)
+        raise ValueError("PEM without " + label.decode())
     return found
 
 
@@ -70,33 +70,30 @@ def tls_context(ssl, params=None):
     with "ca" (umqtt's "cadata" too), "cert", "key": file name or bytes, PEM or DER; "verify": False turns verification off.
     Raises ValueError for a missing or unreadable ca, cert or key.
     """
-    if not ssl:
-        return None
     if ssl is True:
-        ssl = params or {}
-    if not isinstance(ssl, dict):
-        return ssl
+        ssl = params or {"ca": None}
+    if not ssl or not isinstance(ssl, dict):
+        return ssl or None
     import tls
 
-    get = ssl.get
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    get = ssl.get
     ca = get("ca") or get("cadata")
-    if ca:
-        try:
-            for der in load(ca, "ca"):
+    what = "ca"
+    try:
+        if ca:
+            for der in load(ca):
                 context.load_verify_locations(der)
-        except (OSError, ValueError, TypeError) as e:
-            raise ValueError("ssl: bad ca: %s" % e)
-    elif get("verify", True):
-        # A board has no store of root certificates to fall back on.
-        raise ValueError("ssl: pass the service's root certificate, ssl={'ca': 'ca.der'}")
-    else:
-        context.verify_mode = tls.CERT_NONE
-    if get("cert"):
-        try:
-            context.load_cert_chain(load(ssl["cert"], "cert")[0], load(get("key"), "key", b"KEY")[0])
-        except (OSError, ValueError, TypeError) as e:
-            raise ValueError("ssl: bad cert or key: %s" % e)
+        elif get("verify", True):
+            # A board has no store of root certificates to fall back on.
+            raise ValueError("pass the service's root certificate, ssl={'ca': 'ca.der'}")
+        else:
+            context.verify_mode = tls.CERT_NONE
+        if get("cert"):
+            what = "cert or key"
+            context.load_cert_chain(load(get("cert"))[0], load(get("key"), b"KEY")[0])
+    except (OSError, ValueError, TypeError) as e:
+        raise ValueError("ssl: bad %s: %s" % (what, e))
     return context
 
 
@@ -115,18 +112,18 @@ class NetStream:
     Raises OSError with a text that names what went wrong; TLSError when the peer can't be trusted.
     """
 
+    want = _IN  # what a wait is for
+    sock = _raw = _address = None
+    _polled = _due = 0
+    _handshaking = False
+
     def __init__(self, host, port, ssl=None, name=None, timeout=10):
         self.host = host
         self.port = port
         self.ssl = ssl
         self.name = name or host
         self.timeout_ms = int(timeout * 1000)
-        self.want = _IN  # what a wait is for
-        self.sock = self._raw = self._address = None
         self._poll = select.poll()
-        self._polled = 0
-        self._handshaking = False
-        self._due = 0
 
     def start_clock(self):
         """Give what follows `timeout` from now."""
@@ -135,7 +132,7 @@ class NetStream:
     def in_time(self, what):
         """Raise OSError(ETIMEDOUT) when start_clock() was called longer ago than `timeout`. what: the thing awaited."""
         if time.ticks_diff(self._due, time.ticks_ms()) <= 0:
-            raise OSError(_ETIMEDOUT, "no " + what + " within %d s" % (self.timeout_ms // 1000))
+            raise OSError(_ETIMEDOUT, "no %s within %d ms" % (what, self.timeout_ms))
 
     def open(self):
         """
@@ -146,8 +143,14 @@ class NetStream:
         self.close()
         if self.ssl and not clock_is_set():
             raise TLSError(-1, "clock not set: sync NTP before connecting")
-        address, self._address = self._address, None
-        for address in (address,) if address else self._resolve():
+        known, self._address = self._address, None
+        try:
+            found = (known,) if known else socket.getaddrinfo(self.host, self.port)
+        except OSError as e:
+            raise OSError(e.args[0], "DNS can't resolve %s: check name and network" % self.host)
+        for address in found:
+            if address[1] != socket.SOCK_STREAM:
+                continue
             self.start_clock()
             try:
                 yield from self._dial(address)
@@ -156,20 +159,13 @@ class NetStream:
                 failed = e
                 self.close()
         else:
-            raise OSError(failed.errno, "can't connect to %s:%d: %s" % (self.host, self.port, failed))
+            raise OSError(failed.args[0], "can't connect to %s:%d: %s" % (self.host, self.port, failed))
         self._address = address
         if self.ssl:
             self._handshaking = True
             self.sock = self.ssl.wrap_socket(
                 self._raw, server_hostname=self.name, do_handshake_on_connect=False
             )
-
-    def _resolve(self):
-        try:
-            found = socket.getaddrinfo(self.host, self.port)
-        except OSError as e:
-            raise OSError(e.errno, "DNS can't resolve %s: check name and network" % self.host)
-        return [a for a in found if a[1] == socket.SOCK_STREAM]
 
     def _dial(self, address):
         self.sock = self._raw = sock = socket.socket(address[0], address[1], address[2])
@@ -199,13 +195,12 @@ class NetStream:
 
     def wait(self, ms):
         """Wait at most ms milliseconds until the connection is ready for what the last call lacked. Return poll's flags."""
-        if not self._polled:
-            return 0
-        if self.want != self._polled:
-            self._polled = self.want
-            self._poll.modify(self._raw, self.want)
-        for event in self._poll.ipoll(ms):
-            return event[1]
+        if self._polled:
+            if self.want != self._polled:
+                self._polled = self.want
+                self._poll.modify(self._raw, self.want)
+            for event in self._poll.ipoll(ms):
+                return event[1]
         return 0
 
     def readinto(self, buf):
@@ -234,11 +229,10 @@ class NetStream:
     def send(self, buf):
         """A generator that writes all of buf (through the TLS handshake, if that is still to come)."""
         self.start_clock()
-        n = len(buf)
         off = 0
         while True:
-            off += self.write(buf, off, n - off)
-            if off >= n:
+            off += self.write(buf, off, len(buf) - off)
+            if off >= len(buf):
                 self.want = _IN
                 return
             self.in_time("TLS handshake" if self._handshaking else "room to write")
@@ -249,21 +243,17 @@ class NetStream:
         if e.args and e.args[0] in _NOT_YET:
             return None
         text = str(e)
-        if "future" in text:
-            text = "clock: certificate not valid yet; sync NTP"
-        elif "expired" in text:
-            text = "expired: certificate has ended, or the clock is wrong (it says %d-%02d)" % (
-                time.gmtime()[:2]
-            )
-        elif "Common Name" in text:
-            text = "host: certificate is not for " + self.name
-        elif "trusted CA" in text:
-            text = "ca: certificate is not signed by the given ca; pass the service's root"
-        elif self._handshaking:
-            text = "handshake: " + text
-        else:
-            raise OSError(e.args[0], "connection lost")
-        raise TLSError(-1, text)
+        for sign, cure in (
+            ("future", "clock: certificate not valid yet; sync NTP"),
+            ("expired", "expired: certificate has ended, or the clock is wrong"),
+            ("Common Name", "host: certificate is not for " + self.name),
+            ("trusted CA", "ca: not signed by the given ca; pass the service's root"),
+        ):
+            if sign in text:
+                raise TLSError(-1, cure)
+        if self._handshaking:
+            raise TLSError(-1, "handshake: " + text)
+        raise OSError(e.args[0], "connection lost")
 
     def close(self):
         """Close the connection; harmless when there is none."""
@@ -272,9 +262,10 @@ class NetStream:
             self._polled = 0
         # After a failed handshake the TLS object has let go of its socket: close both.
         for sock in (self.sock, self._raw):
-            try:
-                sock.close()
-            except (OSError, AttributeError):
-                pass
+            if sock:
+                try:
+                    sock.close()
+                except OSError:
+                    pass
         self.sock = self._raw = None
         self._handshaking = False
