@@ -4,6 +4,7 @@ Runs the tests: `python3 tools/test.py [pytest arguments]`, with any Python 3.9 
     python3 tools/test.py                                  all of them
     python3 tools/test.py host_tests/test_ibmiotf.py       one file
     python3 tools/test.py -k "cut and micropython" -x      what pytest can select
+    python3 tools/test.py -n 4 --dist loadfile             four files at a time
 
 Paths are relative to the project. Ends with pytest's status: 0 when everything passed.
 """

@@ -427,10 +427,10 @@ def _lock(name):
         yield
 
 
-def _write(path, text):
-    """Replace a file in one step, so that nobody reads half of it."""
+def _write(path, content):
+    """Replace a file (content: str or bytes) in one step, so that nobody reads half of it."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(part, path)
 
 
@@ -466,7 +466,7 @@ def _fetch_device_lib_inside():
             source = tar.extractfile("{}-{}/{}".format(package, version, member)).read()
         target = DEVICE_LIB / member
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source)
+        _write(target, source)
 
 
 def _package_finder():
