@@ -508,6 +508,47 @@ def test_a_client_that_does_not_read_costs_bounded_memory_and_no_one_else():
         assert seen == sorted(set(seen)) and len(seen) == 200 - session.dropped
 
 
+def test_a_slower_reader_loses_nothing_to_a_faster_publisher():
+    service = mqtt_server.OpenBroker()
+    service.queue_limit = 400
+    with running(service) as (server, port, background):
+        reader = Raw(port).connect("reader").subscribe(("t", 1))
+        writer = Raw(port).connect("writer", keepalive=1)
+        n = 3000
+        wire = b"".join(mq.Publish("t", b"%06d" % i + bytes(2000)).encode() for i in range(n))
+        thread = threading.Thread(target=writer.send, args=(wire,))
+        thread.start()
+        for i in range(n):
+            assert int(reader.read().payload[:6]) == i
+            if i % 100 == 0:
+                time.sleep(0.01)
+        thread.join(10)
+        writer.sync()
+        assert service.sessions["reader"].dropped == 0
+
+
+def test_a_reader_that_stopped_holds_a_publisher_up_once_only():
+    service = mqtt_server.OpenBroker()
+    service.queue_limit = 20
+    with running(service) as (server, port, background):
+        stopped = Raw(port).connect("stopped").subscribe(("t", 1))
+        writer = Raw(port).connect("writer")
+        started = time.monotonic()
+        for i in range(500):
+            writer.send(mq.Publish("t", b"%d" % i, 1, pid=i + 1)).expect(mq.Puback(i + 1))
+        assert time.monotonic() - started < 10 * mqtt_server.BRAKE
+        assert service.sessions["stopped"].stuck
+        # When it goes on it gets what is left, and is waited for again.
+        got = []
+        while not got or got[-1] != 499:
+            packet = stopped.read()
+            got.append(int(packet.payload))
+            stopped.send(mq.Puback(packet.pid))
+        stopped.sync()
+        assert got == list(range(mqtt_session.WINDOW)) + list(range(480, 500))
+        assert not service.sessions["stopped"].stuck
+
+
 def test_kept_sessions_are_bounded():
     service = mqtt_server.OpenBroker()
     with running(service, max_sessions=5) as (_, port, _):

@@ -21,8 +21,8 @@ APPLICATION = "application"
 
 MAX_NAME = 36
 MAX_DEVICES = 100000
-# Tokens are random and long: they need no more stretching than these few milliseconds and 1 MB, and
-# hundreds of devices come back at once after a restart.
+# Tokens are random and long: they need no more stretching than these few milliseconds and 1 MB,
+# and hundreds of devices come back at once after a restart.
 _COST = {"n": 1024, "r": 8, "p": 1, "dklen": 32}
 
 

@@ -11,7 +11,9 @@ the connection without an answer; any other exception is logged and ends the con
 
 Bounds: max_packet bytes, max_clients, connect_timeout for TLS + WebSocket + CONNECT together, the
 queues of mqtt_session, and PENDING_ACKS, beyond which a client is not read from until the store
-has caught up.
+has caught up. Whoever publishes faster than a connected subscriber reads is not read from for a
+while either (BRAKE), so that a subscriber which merely is slower loses nothing; one that has
+stopped reading holds nobody up for longer than that, and then loses its oldest messages.
 """
 
 import asyncio
@@ -32,6 +34,7 @@ PENDING_ACKS = 2000  # acknowledgements that wait for the store, until a client 
 FLUSH_AT = 65536  # bytes gathered for one write
 WRITE_HIGH = 262144  # bytes unsent until a client counts as congested and its messages wait
 MAX_RETAINED = 10000  # topics of each service
+BRAKE = 1  # seconds at most that a publisher waits for a slow subscriber
 LINGER = 5  # seconds that a closed connection has for sending its last bytes
 
 ABANDONED = object()
@@ -256,6 +259,7 @@ class Server:
         # Who hears of all services' clients: connected(client), published(client, packet) and
         # disconnected(client), after the service. They must not block and only look.
         self.watchers = []
+        self.publisher = None  # the client whose PUBLISH is being handled
         self._dirty = []
         self._auto = 0
 
@@ -368,7 +372,8 @@ class Client(asyncio.Protocol):
         self._out_size = 0
         self._acks = collections.deque()
         self._watched = None
-        self._reading = True
+        self._paused = set()  # why this connection is not read from
+        self._brake = None
         self._heard = 0.0
         self._timer = None
         self._login = None
@@ -549,7 +554,7 @@ class Client(asyncio.Protocol):
             return
         # Further packets wait in the parser: a refused client's must not be processed (3.1.4-5).
         self._login = self._loop.create_task(self._log_in(packet.password))
-        self._transport.pause_reading()
+        self._pause("login")
 
     async def _log_in(self, password):
         service = self.service
@@ -571,8 +576,7 @@ class Client(asyncio.Protocol):
         finally:
             self._login = None
         if self.end is None:
-            if self._reading:
-                self._transport.resume_reading()
+            self._resume("login")
             self._work()
 
     def _refuse(self, code, text):
@@ -625,7 +629,7 @@ class Client(asyncio.Protocol):
         self.read_msg += 1
         qos = packet.qos
         if not qos:
-            stored = self.service.publish(self, packet)
+            stored = self._call_publish(packet)
             if stored is not None and inspect.iscoroutine(stored):
                 self._background(stored)
             self._tell_watchers("published", packet)
@@ -641,8 +645,16 @@ class Client(asyncio.Protocol):
         else:
             self._acknowledge(mq.Puback(packet.pid).encode(), self._publish(packet))
 
+    def _call_publish(self, packet):
+        server = self.server
+        server.publisher = self
+        try:
+            return self.service.publish(self, packet)
+        finally:
+            server.publisher = None
+
     def _publish(self, packet):
-        stored = self.service.publish(self, packet)
+        stored = self._call_publish(packet)
         if stored is not None and not isinstance(stored, asyncio.Future):
             stored = self._background(stored)
         self._tell_watchers("published", packet)
@@ -777,9 +789,8 @@ class Client(asyncio.Protocol):
         if stored is not None and stored is not self._watched:
             self._watched = stored
             stored.add_done_callback(self._acks_ready)
-        if self._reading and len(self._acks) >= PENDING_ACKS:
-            self._reading = False
-            self._transport.pause_reading()
+        if len(self._acks) >= PENDING_ACKS:
+            self._pause("store")
 
     def _acks_ready(self, future):
         if self.end is not None:
@@ -796,10 +807,37 @@ class Client(asyncio.Protocol):
                     return
             acks.popleft()
             self.send(data)
-        if not self._reading and len(acks) < PENDING_ACKS // 2:
-            self._reading = True
-            if self._login is None:
+        if len(acks) < PENDING_ACKS // 2:
+            self._resume("store")
+
+    # ---- not reading: from who is not let in yet, and from who is faster than others
+
+    def _pause(self, why):
+        if not self._paused:
+            self._transport.pause_reading()
+        self._paused.add(why)
+
+    def _resume(self, why):
+        if why in self._paused:
+            self._paused.discard(why)
+            if not self._paused and not self._transport.is_closing():
+                self._heard = self._loop.time()
                 self._transport.resume_reading()
+
+    def hold_for(self, session):
+        """Don't read from this publisher until the session's backlog is smaller; BRAKE at most."""
+        if "brake" not in self._paused and self.end is None:
+            self._pause("brake")
+            session.held_up.append(self)
+            self._brake = self._loop.call_later(BRAKE, self._brake_is_over, session)
+
+    def _brake_is_over(self, session):
+        session.stuck = True
+        session.let_go()
+
+    def let_go(self):
+        self._brake.cancel()
+        self._resume("brake")
 
     def _stored_well(self, future):
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
@@ -876,6 +914,8 @@ class Client(asyncio.Protocol):
         self._timer = None
         if not self.silence or self.end is not None:
             return
+        if self._paused:
+            self._heard = self._loop.time()  # it may have spoken; we did not listen
         left = self._heard + self.silence - self._loop.time()
         if left <= 0:
             self.close("nothing heard for %g s" % self.silence, "keepalive")

@@ -86,6 +86,8 @@ class Session:
         self._last_pid = 0
         self._store = None if clean else store
         self._holding = None
+        self.held_up = []  # clients that are not read from because this one is slow
+        self.stuck = False  # it was waited for in vain: not again until it has caught up
         self.sid = sid
         if self._store is not None and sid is None:
             self.sid = self._store.new_session(service.name, key)
@@ -131,6 +133,10 @@ class Session:
             self._store.put_message(self.sid, item.seq, topic, payload, qos, retain, via.filter)
         if client is not None:
             self.pump()
+            if len(via.backlog) * 10 > self.limit and not self.stuck:
+                publisher = client.server.publisher
+                if publisher is not None and publisher is not client:
+                    publisher.hold_for(self)
         return True
 
     def _drop_oldest(self, via):
@@ -170,6 +176,9 @@ class Session:
                 self._send(client, item)
             else:
                 client.send_publish(item.topic, item.payload, 0, item.retain, False, None)
+        if (self.held_up or self.stuck) and len(self.queue) * 20 < self.limit:
+            self.stuck = False
+            self.let_go()
         if held:
             self._holding = self._store.durable()
             if self._holding is None:
@@ -178,6 +187,12 @@ class Session:
                 self._holding.add_done_callback(
                     lambda future: self._release_held(future, client, held)
                 )
+
+    def let_go(self):
+        """Read again from the publishers that were held up."""
+        held_up, self.held_up = self.held_up, []
+        for publisher in held_up:
+            publisher.let_go()
 
     def _release_held(self, future, client, held):
         self._holding = None
@@ -223,6 +238,8 @@ class Session:
     def detach(self):
         """The client is gone. QoS 0 that waited goes with it."""
         self.client = None
+        self.stuck = False
+        self.let_go()
         self._holding = None
         gone = [item for item in self.queue.values() if not item.qos]
         for item in gone:
