@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import ssl
+import sys
 import time
 import uuid
 
@@ -477,5 +478,5 @@ def _check_value(value, kind):
             raise Refused(19, "an integer has 64 bits")
     elif not number:
         raise Refused(8, "value")
-    elif isinstance(value, float) and not math.isfinite(value) or abs(value) > 1.8e308:
+    elif isinstance(value, float) and not math.isfinite(value) or abs(value) > sys.float_info.max:
         raise Refused(19, "value")
