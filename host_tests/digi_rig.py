@@ -1,0 +1,288 @@
+"""What the Digi tests share: a Digi cloud in this process, and a server that does as told."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+import time
+
+from localcloud import pki, store, web
+from localcloud.background import Background
+from localcloud.digi import Digi, pack_block
+
+USER = "alice"
+PASSWORD = "s3cret \u00fc&<>"  # more bytes than characters, and what XML minds
+
+ACCEPTED = bytes.fromhex("00020000000400c80001")
+
+
+def connect_request(monitor_id, user=USER, password=PASSWORD):
+    """A ConnectRequest, made by hand."""
+    user, password = user.encode(), password.encode()
+    body = struct.pack(">HH", 1, len(user)) + user
+    body += struct.pack(">H", len(password)) + password + struct.pack(">I", monitor_id)
+    return struct.pack(">HI", 1, len(body)) + body
+
+
+def ack(block_id, status=200):
+    return struct.pack(">HIHH", 4, 4, block_id, status)
+
+
+def block(block_id, payload, count=1, compression=0, format_type=1):
+    return pack_block(block_id, count, compression, format_type, payload)
+
+
+class Cloud:
+    """
+    A running Digi. host, http_port, https_port, push_port, push_tls_port, ca (file, DER) for
+    clients; digi: the model, to be touched with do() only.
+    """
+
+    def __init__(self, background, digi, site, directory):
+        self.background = background
+        self.digi = digi
+        self.site = site
+        self.host = "localhost"
+        self.http_port = site.port
+        self.https_port = site.tls_port
+        self.push_port = digi.port
+        self.push_tls_port = digi.tls_port
+        self.ca = str(directory / "ca.der")
+        self.ca_pem = str(directory / "ca.pem")
+
+    def arguments(self, secure=True, **more):
+        """For push_client(**...)."""
+        given = {"username": USER, "password": PASSWORD, "hostname": self.host, "secure": secure}
+        if secure:
+            given.update(ca_certs=self.ca, port=self.https_port, push_port=self.push_tls_port)
+        else:
+            given.update(port=self.http_port, push_port=self.push_port)
+        return dict(given, timeout=5, **more)
+
+    def do(self, function, *args, **more):
+        """Call something of the model in its own thread."""
+        return self.background.do(lambda: function(*args, **more))
+
+    def make(self, topics="DataPoint", **fields):
+        """A monitor made without HTTP; its id. fields without "mon": BatchSize=1."""
+
+        def make():
+            from localcloud.digi import Monitor, check_fields
+
+            wanted = {"monTopic": topics, "monTransportType": "tcp", "monFormatType": "json"}
+            wanted.update(monBatchSize="1", monBatchDuration="0")
+            wanted.update({"mon" + name: str(value) for name, value in fields.items()})
+            digi = self.digi
+            digi._last_id += 1
+            monitor = Monitor(digi, digi._last_id, check_fields(wanted))
+            digi.monitors[monitor.id] = monitor
+            digi.keep(monitor)
+            return monitor.id
+
+        return self.do(make)
+
+    def monitor(self, monitor_id):
+        return self.digi.monitors[int(monitor_id)]
+
+    def point(self, value, stream="dev/n"):
+        """Publish one DataPoint."""
+        self.do(self.digi.data_point, stream, value)
+
+    def fault(self, name, count=1, **how):
+        self.do(self.digi.fault, name, count, **how)
+
+    def wait(self, test, what="", timeout=20):
+        """Wait until test() is true; fails after timeout seconds."""
+        end = time.monotonic() + timeout
+        while not test():
+            assert time.monotonic() < end, "never came: " + what
+            time.sleep(0.01)
+
+    def wait_status(self, monitor_id, status):
+        monitor = self.monitor(monitor_id)
+        self.wait(lambda: monitor.status == status, "{} of {}".format(status, monitor.status))
+
+    def cut(self):
+        """End all push connections as a crash does."""
+
+        def abort():
+            for connection in list(self.digi.connections):
+                connection.writer.transport.abort()
+
+        self.do(abort)
+
+    def acks(self):
+        """The block ids that connections still open have acknowledged."""
+        return self.do(lambda: [n for c in self.digi.connections for n in c.acks])
+
+
+@contextlib.contextmanager
+def running(directory, tls=True, keep=False, **options):
+    """A Cloud with both HTTP and both push ports. keep: remember in directory / "cloud.db"."""
+    directory.mkdir(exist_ok=True)
+    authority = pki.Authority.load(str(directory))
+    context = authority.issue_server().server_context() if tls else None
+    with Background() as background:
+
+        async def start():
+            kept = store.Store(str(directory / "cloud.db")) if keep else None
+            digi = Digi(USER, PASSWORD, kept, **options)
+            site = web.Web()
+            digi.add_to(site)
+            await site.start()
+            await site.listen("127.0.0.1", 0)
+            await digi.listen("127.0.0.1", 0)
+            if tls:
+                await site.listen("127.0.0.1", 0, context)
+                await digi.listen("127.0.0.1", 0, context)
+            return digi, site, kept
+
+        async def stop():
+            await digi.stop()
+            await site.stop()
+            if kept is not None:
+                await kept.close()
+            await asyncio.sleep(0)
+
+        digi, site, kept = background.call(start())
+        try:
+            yield Cloud(background, digi, site, directory)
+        finally:
+            background.call(stop())
+
+
+class Push:
+    """A push client by hand, for what the real service would see. Every wait ends after 10 s."""
+
+    def __init__(self, cloud, monitor_id=None, **credentials):
+        self.sock = socket.create_connection(("127.0.0.1", cloud.push_port), 10)
+        if monitor_id is not None:
+            self.sock.sendall(connect_request(monitor_id, **credentials))
+
+    def read(self, n):
+        data = b""
+        while len(data) < n:
+            part = self.sock.recv(n - len(data))
+            if not part:
+                raise EOFError(data)
+            data += part
+        return data
+
+    def message(self):
+        """The next message: (type, payload), None at the end of the stream."""
+        try:
+            kind, size = struct.unpack(">HI", self.read(6))
+            return kind, self.read(size)
+        except (EOFError, ConnectionError):
+            return None
+
+    def connected(self):
+        assert self.message() == (2, bytes.fromhex("00c80001"))
+        return self
+
+    def block(self):
+        """The next block: (id, count, compression, format, payload)."""
+        kind, data = self.message()
+        assert kind == 3, kind
+        block_id, count, compression, format_type, size = struct.unpack(">HHBBI", data[:10])
+        assert size == len(data) - 10
+        return block_id, count, compression, format_type, data[10:]
+
+    def silent(self, seconds=0.2):
+        """Nothing may come for so long."""
+        self.sock.settimeout(seconds)
+        try:
+            raise AssertionError(self.sock.recv(100))
+        except socket.timeout:
+            pass
+        self.sock.settimeout(10)
+
+    def ack(self, block_id, status=200):
+        self.sock.sendall(ack(block_id, status))
+
+    def close(self):
+        self.sock.close()
+
+
+class Script:
+    """
+    A plain push server that does exactly what it is told: play(sock, number) is called in a thread
+    for each connection (number: 0, 1, ...) after its ConnectRequest was read; the connection is
+    closed when it returns. requests: those ConnectRequests.
+    """
+
+    def __init__(self, play):
+        self._play = play
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.1)
+        self.port = self._listener.getsockname()[1]
+        self.requests = []
+        self.failed = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def arguments(self, **more):
+        given = {"username": USER, "password": PASSWORD, "hostname": "127.0.0.1", "secure": False}
+        return dict(given, push_port=self.port, timeout=5, **more)
+
+    def _serve(self):
+        while not self._ended:
+            try:
+                sock, _ = self._listener.accept()
+            except socket.timeout:
+                continue
+            except OSError:
+                return
+            sock.settimeout(10)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                with sock:
+                    self.requests.append(self.read_request(sock))
+                    self._play(sock, len(self.requests) - 1)
+            except (OSError, EOFError):
+                pass  # the client has gone; the test sees what it misses
+            except Exception as e:  # the test must see it
+                self.failed = e
+
+    def read_request(self, sock):
+        head = read_exactly(sock, 6)
+        return head + read_exactly(sock, int.from_bytes(head[2:], "big"))
+
+    def stop(self):
+        self._ended = True
+        self._thread.join(15)
+        self._listener.close()
+        if self.failed:
+            raise self.failed
+
+
+def read_exactly(sock, n):
+    data = b""
+    while len(data) < n:
+        part = sock.recv(n - len(data))
+        if not part:
+            raise EOFError(data)
+        data += part
+    return data
+
+
+def nothing(sock, seconds=0.3):
+    """Whether the peer says nothing for so long."""
+    sock.settimeout(seconds)
+    try:
+        return not sock.recv(1)
+    except socket.timeout:
+        return True
+    finally:
+        sock.settimeout(10)
+
+
+@contextlib.contextmanager
+def scripted(play):
+    script = Script(play)
+    try:
+        yield script
+    finally:
+        script.stop()
