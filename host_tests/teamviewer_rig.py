@@ -2,9 +2,8 @@
 
 import argparse
 import contextlib
-import ssl
 
-from localcloud import cloud, teamviewer
+from localcloud import cloud, pki, teamviewer
 from localcloud.background import Background
 
 
@@ -129,13 +128,32 @@ class _TlsOnly(teamviewer.Part):
         await mqtt.listen(teamviewer.PROVISION, "127.0.0.1", 0, self.pki.server_context())
 
 
-def client_context(agent, folder, name="client"):
-    """The ssl.SSLContext of a client with a certificate from there."""
-    context = ssl.create_default_context(cafile=agent.ca_file)
-    context.load_cert_chain(
-        "%s/%s-cert.pem" % (folder, name), "%s/%s-key.pem" % (folder, name)
-    )
-    return context
+class Device:
+    """A board with an agent to speak to, and a CertFolder of its own."""
+
+    def __init__(self, board, agent, folder):
+        self.board = board
+        self.agent = agent
+        self.folder = folder
+
+    def run(self, source, **values):
+        """Board.run() with DEVICE before the source."""
+        return self.board.run(
+            DEVICE + source, parameters=self.agent.parameters(self.folder), **values
+        )
+
+    def start(self, source, **values):
+        return self.board.start(
+            DEVICE + source, parameters=self.agent.parameters(self.folder), **values
+        )
+
+    def connector(self):
+        """The agent's model of the client that was provisioned there."""
+        certificate = (self.folder / "client-cert.pem").read_bytes()
+        return self.agent.do(self._connector, pki.common_name(certificate))
+
+    def _connector(self, name):
+        return self.agent.model.connectors[name]
 
 
 # The device's half. `parameters` must be a global; heard collects what callbacks got, in order.
@@ -195,4 +213,3 @@ def new_metrics(it, sensor, *kinds):
     made = json.loads(ask(it, it.create_metric, {"metrics": defs}, sensor)["msg"])
     return [m["metricId"] for m in made]
 """
-

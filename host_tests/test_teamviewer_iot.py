@@ -10,7 +10,7 @@ import time
 import pytest
 from localcloud import pki
 from localcloud.teamviewer_agent import UNITS
-from teamviewer_rig import DEVICE, running
+from teamviewer_rig import Device, running
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +28,7 @@ def _healthy(agent):
 
 @pytest.fixture
 def device(board, agent, tmp_path):
-    """run(source) with DEVICE before it and a CertFolder of its own; start(source) likewise."""
-
-    class Device:
-        folder = tmp_path / "certs"
-
-        def run(self, source, **values):
-            return board.run(DEVICE + source, parameters=self.parameters(), **values)
-
-        def start(self, source, **values):
-            return board.start(DEVICE + source, parameters=self.parameters(), **values)
-
-        def parameters(self):
-            return agent.parameters(self.folder)
-
-        def connector(self):
-            certificate = (self.folder / "client-cert.pem").read_bytes()
-            return agent.do(lambda: agent.model.connectors[pki.common_name(certificate)])
-
-    return Device()
+    return Device(board, agent, tmp_path / "certs")
 
 
 def sent(agent, *without):
@@ -1145,168 +1127,6 @@ report(names=names, on=drive(c)[0]["on"])
 """
     ).report
     assert got == {"names": ["s0", "s1", "s2"], "on": "disconnect"}
-
-
-# -- the documents' programs -------------------------------------------------------------------
-
-# In the shape of the documents' examples: flags set by callbacks, loops that wait for them.
-# WAIT is what stands in the loops.
-DOCUMENTED = """
-import TeamViewerIoTPythonSDK.TVCMI_client as TVCMI_client
-import TeamViewerIoTPythonSDK.TVCMI_error as Error
-from TeamViewerIoTPythonSDK import CertOverrideMode
-import json
-import time
-
-client = TVCMI_client(json.dumps(parameters))
-provisioned = connected = False
-answers = []
-
-def on_certificate_received(**kwargs):
-    global provisioned
-    report(certificate=kwargs.get("msg"))
-    provisioned = True
-
-def on_connect(**kwargs):
-    global connected
-    connected = True
-
-def on_answer(**kwargs):
-    answers.append(json.loads(kwargs.get("msg").decode("utf-8")))
-
-def on_error(**kwargs):
-    report(error=kwargs)
-
-client.on_api_error = on_error
-client.on_api_response = on_certificate_received
-client.provision()
-while provisioned is False:
-    WAIT
-
-client.on_api_connect = on_connect
-client.connect_api()
-while connected is False:
-    WAIT
-
-client.on_api_response = on_answer
-client.create_sensor("sensor_name")
-while len(answers) < 1:
-    WAIT
-sensor_id = answers[0]["sensorId"]
-
-metric = {}
-metric["matchingId"] = 1
-metric["name"] = "metric_name"
-metric["valueAnnotation"] = "unit"
-metric["valueType"] = "integer"
-container = {}
-container["metrics"] = [json.dumps(metric)]
-client.create_metric(json.dumps(container), sensor_id)
-while len(answers) < 2:
-    WAIT
-report(id=len(answers[1][0]["metricId"]), error=issubclass(Error.FileError, Error.TvcmiError),
-       smart=CertOverrideMode.SMART)
-"""
-
-
-def test_documented_programs_run_with_one_line_added(device):
-    got = device.run(DOCUMENTED.replace("WAIT", "client.do_next(50)")).reports
-    assert got == [
-        {"certificate": "Client is successfully provisioned."},
-        {"id": 32, "error": True, "smart": 3},
-    ]
-
-
-def test_documented_programs_that_only_sleep_run_with_a_thread(device):
-    got = device.run(DOCUMENTED.replace("WAIT", "time.sleep(0.05)")).reports
-    assert got == [
-        {"certificate": "Client is successfully provisioned."},
-        {"id": 32, "error": True, "smart": 3},
-    ]
-
-
-def test_the_thread_ends_with_the_connection_and_with_do_next(device):
-    got = device.run(
-        """
-from TeamViewerIoTPythonSDK import TVCMI_client as Threaded
-def sleep_until(condition):
-    for _ in range(500):
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-c = Threaded(parameters)
-c.on_api_response = hear("response")
-c.on_api_connect = hear("connect")
-c.provision()
-report(provisioned=sleep_until(lambda: heard), ended=sleep_until(lambda: not c._running))
-heard.clear()
-c.connect_api()
-report(connected=sleep_until(lambda: heard), running=c._running)
-heard.clear()
-def failing(**values):
-    c.check_connection()  # a call from within the thread
-    raise ValueError("printed, not fatal")
-c.check_connection(callback=failing)
-report(answered=sleep_until(lambda: heard), running=c._running)
-c.disconnect_api()
-report(ended=sleep_until(lambda: not c._running))
-heard.clear()
-c.connect_api()
-c.do_next()
-report(ended=sleep_until(lambda: not c._running))
-while not heard:
-    c.do_next(20)
-report(driven=heard[0]["on"])
-"""
-    )
-    assert got.reports == [
-        {"provisioned": True, "ended": True},
-        {"connected": True, "running": True},
-        {"answered": True, "running": True},
-        {"ended": True},
-        {"ended": True},
-        {"driven": "connect"},
-    ]
-    assert "printed, not fatal" in got.out + got.err
-
-
-def test_many_calls_from_two_threads(device, agent):
-    """The helping thread and the program in each other's way: nothing lost, nothing twice."""
-    got = device.run(
-        """
-from TeamViewerIoTPythonSDK import TVCMI_client as Threaded
-c = Threaded(parameters)
-c.on_api_response = c.on_api_connect = hear("x")
-c.provision()
-while not heard:
-    time.sleep(0.02)
-c.connect_api()
-while len(heard) < 2:
-    time.sleep(0.02)
-count = [0] * 200
-def own(i):
-    def callback(error_code, **values):
-        count[i] += 1 if error_code == 0 else 100
-    return callback
-done = 0
-for i in range(200):
-    while True:
-        try:
-            c.check_connection(callback=own(i))
-            break
-        except teamviewer_iot.ConnectionError:
-            time.sleep(0.002)
-for _ in range(500):
-    if sum(count) >= 200:
-        break
-    time.sleep(0.02)
-report(all=count == [1] * 200)
-""",
-        timeout=60,
-    ).report
-    assert got == {"all": True}
-    assert sent(agent).count("ping") == 200
 
 
 # -- bounds ------------------------------------------------------------------------------------
