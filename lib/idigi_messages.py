@@ -47,7 +47,7 @@ def _objects(read, buf, n, limit):
     view = memoryview(buf)
     part = bytearray()
     total = level = 0
-    quoted = escaped = False
+    quoted = escaped = closed = False
     while n:
         total += n
         start = 0
@@ -68,6 +68,7 @@ def _objects(read, buf, n, limit):
                     start = i
             elif c == 125:  # }
                 level -= 1
+                closed = level == 0
                 if level == 2:
                     part += view[start : i + 1]
                     _check(part, 0, limit)
@@ -77,7 +78,7 @@ def _objects(read, buf, n, limit):
             part += view[start:n]
         _check(part, total, limit)
         n = read(buf)
-    if level or quoted or not total:
+    if not closed:
         raise BlockError("JSON ends too early")
 
 

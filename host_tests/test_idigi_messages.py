@@ -1,0 +1,179 @@
+"""A push block taken apart message by message: in any pieces, within a limit, damage told."""
+
+import json
+import sys
+
+import pytest
+import workshop
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(workshop.ROOT / "tools"))
+from cpython_port import Port
+
+PORT = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)])
+MESSAGES = PORT.load("idigi_messages").messages
+BLOCK_ERROR = PORT.load("idigi_monitor_api").BlockError
+
+
+class Pieces:
+    """A stream that gives `data` in pieces of these sizes, over and over."""
+
+    def __init__(self, data, sizes):
+        self.data = data
+        self.sizes = sizes
+        self.count = 0
+
+    def readinto(self, buf):
+        size = min(self.sizes[self.count % len(self.sizes)], len(buf), len(self.data))
+        self.count += 1
+        buf[:size] = self.data[:size]
+        self.data = self.data[size:]
+        return size
+
+
+def taken(data, limit=32768):
+    """(the messages, the text of the BlockError or None)"""
+    found = []
+    try:
+        for message in MESSAGES(data, limit):
+            found.append(message)
+    except BLOCK_ERROR as e:
+        return found, str(e)
+    return found, None
+
+
+def test_json_and_xml(board):
+    report = board.run(
+        """
+        from idigi_messages import messages
+        report(
+            one=list(messages(b'{"Document":{"Msg":{"topic":"3/DeviceCore/1/0","n":{"a":{}}}}}')),
+            many=list(messages(b' {"Document": {"Msg": [{"a": 1},\\n {"b": "}{\\\\"]"} ]}}')),
+            none=list(messages(b'{"Document":{"Msg":[]}}')),
+            xml=list(messages(b'<?xml version="1.0"?><Document><Msg topic="x"><D>1</D></Msg>'
+                              b'<Msg>2</Msg></Document>')),
+            no_xml=list(messages(b'<Document></Document>')),
+        )
+        """
+    ).report
+    assert report["one"] == [{"topic": "3/DeviceCore/1/0", "n": {"a": {}}}]
+    assert report["many"] == [{"a": 1}, {"b": '}{"]'}]
+    assert report["none"] == [] and report["no_xml"] == []
+    assert report["xml"] == ['<Msg topic="x"><D>1</D></Msg>', "<Msg>2</Msg>"]
+
+
+def test_only_one_message_is_in_memory(board):
+    """300 KB of messages, from a stream, in a heap of 96 KB on 64 bits."""
+    report = board.run(
+        """
+        from idigi_messages import messages
+
+        class Source:
+            n = 0
+            rest = b'{"Document":{"Msg":['
+            def readinto(self, buf):
+                while len(self.rest) < len(buf) and self.n < 3000:
+                    self.n += 1
+                    self.rest += b'{"text":"%s","n":%d}%s' % (
+                        b"x" * 80, self.n, b"," if self.n < 3000 else b"]}}")
+                k = min(len(buf), len(self.rest))
+                buf[:k] = self.rest[:k]
+                self.rest = self.rest[k:]
+                return k
+
+        total = count = 0
+        for message in messages(Source()):
+            count += 1
+            total += message["n"]
+        report(count=count, total=total)
+        """,
+        heap="96k",
+    ).report
+    assert report == {"count": 3000, "total": 3000 * 3001 // 2}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+MESSAGE = st.dictionaries(st.text(max_size=6), VALUES, max_size=4)
+SIZES = st.lists(st.integers(1, 600), min_size=1, max_size=5)
+
+
+@given(st.lists(MESSAGE, max_size=6), SIZES, st.sampled_from([None, 1]))
+def test_any_messages_in_any_pieces(batch, sizes, indent):
+    text = json.dumps({"Document": {"Msg": batch}}, indent=indent).encode()
+    assert taken(Pieces(text, sizes)) == (batch, None)
+    if batch:
+        text = json.dumps({"Document": {"Msg": batch[0]}}, ensure_ascii=False).encode()
+        assert taken(Pieces(text, sizes)) == (batch[:1], None)
+
+
+@given(st.lists(st.text("ab<>&/Msg ", max_size=30), min_size=1, max_size=5), SIZES)
+def test_any_xml_in_any_pieces(texts, sizes):
+    escape = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+    texts = ["".join(escape.get(c, c) for c in text) for text in texts]
+    batch = ["<Msg><D>{}</D></Msg>".format(text).encode() for text in texts]
+    document = b"<Document>" + b"".join(batch) + b"</Document>"
+    assert taken(Pieces(document, sizes)) == (batch, None)
+
+
+@given(st.lists(MESSAGE, min_size=1, max_size=4), st.data())
+def test_a_cut_is_told_and_what_came_before_it_is_good(batch, data):
+    text = json.dumps({"Document": {"Msg": batch}}).encode()
+    cut = data.draw(st.integers(0, len(text) - 1))
+    found, error = taken(text[:cut])
+    assert error
+    assert found == batch[: len(found)]
+
+
+@given(st.binary(max_size=300))
+def test_noise_ends(noise):
+    taken(noise)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"   ",
+        b"<Document>",
+        b"<Document><Msg>",
+        b"<Document></Msg></Document>",
+        b'{"Document":{"Msg":{"n":nope}}}',
+        b'{"Document":{"Msg":{"n":"\xff"}}}',
+        b"nonsense",
+    ],
+)
+def test_damage_is_a_block_error(board, text):
+    report = board.run(
+        """
+        from idigi_messages import messages
+        from idigi_monitor_api import BlockError
+        try:
+            list(messages(text))
+        except BlockError as e:
+            report(text=str(e))
+        """,
+        text=text,
+    ).report
+    assert report["text"]
+
+
+def test_limits():
+    """`limit` bytes for one message, sixteen times as many for all."""
+    one = b'{"Document":{"Msg":{"n":"%s"}}}'
+    inner = len(b'{"n":""}')
+    assert taken(one % (b"x" * (1000 - inner)), 1000)[1] is None
+    assert "1000" in taken(one % (b"x" * (1001 - inner)), 1000)[1]
+    many = b'{"Document":{"Msg":[' + b",".join([b'{"n":1}'] * 1900) + b"]}}"
+    assert len(many) < 16000
+    assert len(taken(many, 1000)[0]) == 1900
+    found, error = taken(many + b" " * 2000, 1000)
+    assert len(found) <= 1900 and "1000" in error
+    found, error = taken(b"<Document><Msg>" + b"x" * 2000 + b"</Msg></Document>", 1000)
+    assert found == [] and "1000" in error
