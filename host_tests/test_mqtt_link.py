@@ -821,7 +821,129 @@ def test_bad_options_are_refused_when_the_link_is_made(board, broker, options, w
         assert report["said"].startswith("ValueError: ") and why in report["said"]
 
 
+class Piggyback(Fault):
+    """What follows the CONNACK comes in the same segment as it."""
+
+    def __init__(self):
+        self.held = b""
+
+    def down(self, data):
+        self.held += data
+        if len(self.held) > 30:
+            yield self.held
+            self.held = b""
+
+
+def test_packets_in_one_read_with_the_connack_are_all_handled(board, broker, proxy, observer):
+    program = start(
+        board,
+        proxy,
+        """
+        link = make("piggyback", clean_session=False, timeout=1)
+        link.connect(clean_session=True)
+        link.connect(clean_session=False)
+        link.subscribe("in/x", 2)
+        run(lambda: acks)
+        link.disconnect()
+        report(ready=True)
+        sys.stdin.readline()
+        link.connect()
+        ups.clear()
+        run(lambda: len(got) == 5)
+        for _ in range(20):
+            link.do_next(10)
+        report(got=[msg for topic, msg in got], downs=downs)
+        """,
+    )
+    program.next_report()
+    for i in range(5):
+        observer.publish("in/x", str(i), 2)
+    proxy.apply(Piggyback, connections=None)
+    program.send("go")
+    report = program.next_report()
+    assert report["got"] == ["0", "1", "2", "3", "4"]
+    assert report["downs"] == ["None"] * len(report["downs"])
+
+
+def test_pain_15_two_clients_with_one_id_are_told_so(board, broker):
+    (report,) = on(
+        board,
+        broker,
+        """
+        link = make("twin")
+        other = make("twin")
+        while not (link.error and "another client with this id" in str(link.error)):
+            link.do_next(5)
+            other.do_next(5)
+        report(error=link.error)
+        """,
+    )
+    assert "connection" in report["error"]
+
+
+def test_a_negative_wait_is_no_wait(board, broker):
+    (report,) = on(
+        board,
+        broker,
+        """
+        link = make()
+        link.connect()
+        for _ in range(20):
+            link.do_next(5)
+        report(idle=link.do_next(-1))
+        """,
+    )
+    assert report == {"idle": False}
+
+
+def test_given_up_messages_are_told(board, broker):
+    (report,) = on(
+        board,
+        broker,
+        """
+        link = make()
+        ids = [link.publish("x", "y", qos=1), link.publish("x", b"z" * 5000, qos=2)]
+        link.discard()
+        report(ids=ids, acks=acks, inflight=link.inflight)
+        """,
+    )
+    assert report["acks"] == [[pid, 0xFF] for pid in report["ids"]] and report["inflight"] == 0
+
+
+def test_unsubscribing_while_offline_reaches_a_durable_session(board, broker, observer):
+    (report,) = on(
+        board,
+        broker,
+        """
+        link = make("leaver", clean_session=False)
+        link.connect(clean_session=True)
+        link.connect(clean_session=False)
+        link.subscribe([("in/x", 1), ("in/y", 1)])
+        run(lambda: acks)
+        link.disconnect()
+        pid = link.unsubscribe("in/x")
+        present = link.connect()
+        run(lambda: len(acks) == 2)
+        link.publish("in/x", "unheard", qos=1)
+        link.publish("in/y", "heard", qos=1)
+        run(lambda: got)
+        report(present=present, told=acks[1][0] == pid, code=acks[1][1], got=got)
+        """,
+    )
+    assert report == {"present": True, "told": True, "code": 0, "got": [["in/y", "heard"]]}
+
+
 # ---- what it costs
+
+
+def test_size_of_the_files(mpy_size):
+    assert mpy_size("lib/netstream.py") <= 3300
+    assert mpy_size("lib/mqtt_link.py") <= 8800
+
+
+def test_heap_after_the_import_on_a_32_bit_board(heap32):
+    cost = heap32.import_cost("umqtt.simple", "netstream", "mqtt_link")
+    assert cost["netstream"] + cost["mqtt_link"] <= 18000
 
 
 def test_nothing_is_allocated_when_idle(board, broker):

@@ -353,7 +353,7 @@ class MQTTLink(MQTTClient):
         if self._stopped or self._calling:
             return False
         stream = self._stream
-        wait_ms = min(wait_ms, _WAIT_MAX)
+        wait_ms = max(0, min(wait_ms, _WAIT_MAX))
         worked = False
         try:
             if self._up and not self._task:
@@ -411,7 +411,7 @@ class MQTTLink(MQTTClient):
             except Exception as e:
                 raise e if isinstance(e, OSError) else OSError(-1, "credentials: %s" % e)
             self.user, self.pswd = given[:2]
-            if len(given) > 2:
+            if len(given) > 2 and given[2] > 0:
                 life = min(given[2], _LIFETIME_MAX) * 1000
                 self._lifetime = max(life - 120000, life * 4 // 5)
         flags = 2 if self.clean_session else 0
@@ -463,9 +463,11 @@ class MQTTLink(MQTTClient):
         # The connection, or an attempt at one, has ended: because of e, or because we wanted it to.
         up = self._up
         if e:
-            self.error = e
             if up and _since(self._up_at) > self._stream.timeout_ms:
                 self._failures = 0
+            elif up and self._failures > 1:
+                e = OSError(e.args[0], "%s; soon after connecting, again and again: another client with this id?" % e)
+            self.error = e
             self._wait = min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms) * _random16() >> 16
             self._failures += 1
         elif up and not self._out:
@@ -647,7 +649,7 @@ class MQTTLink(MQTTClient):
                 elif whole:
                     self._start = i + n
                     good = self._on_packet(op, i, n)
-                    if self._task:
+                    if good and op == _CONNACK:
                         return
             else:
                 good = False
