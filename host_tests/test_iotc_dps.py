@@ -1,0 +1,231 @@
+"""
+lib/iotc_dps.py: the conversation with DPS, word by word, over a link that is a script. What the
+service answers may be late, busy, final, nonsense or nothing; every wait has an end.
+"""
+
+import pytest
+
+SCRIPT = """
+import sys
+import time as _real
+
+class clock:
+    "Time passes only in do_next()."
+    now = 0
+    ticks_ms = lambda: clock.now
+    ticks_diff = lambda a, b: a - b
+    ticks_add = lambda a, b: a + b
+
+class Link:
+    error = None
+    def __init__(self, answers):
+        self.answers = answers
+        self.log = []
+        self.closed = False
+    def set_callback(self, f):
+        self.cb = f
+    def subscribe(self, topic, qos=0):
+        self.log.append(["SUBSCRIBE", topic, qos])
+    def publish(self, topic, msg, retain=False, qos=0):
+        self.log.append(["PUBLISH", topic, msg, qos, clock.now])
+        self.asked = True
+    def do_next(self, wait_ms=0):
+        clock.now += max(1, wait_ms)
+        if self.asked and self.answers:
+            self.asked = False
+            answer = self.answers.pop(0)
+            if answer is None:
+                return False
+            if isinstance(answer, str):
+                self.error = OSError(104, answer)
+                return True
+            status, more, body = answer
+            body = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.cb(("$dps/registrations/res/%d/?$rid=1%s" % (status, more)).encode(), body)
+            return True
+        return False
+    def disconnect(self):
+        self.closed = True
+
+class Pace:
+    _wait = 100
+
+import json
+import iotc_dps
+iotc_dps.time = clock
+link = Link(ANSWERS)
+task = iotc_dps.register(link, BODY, Pace)
+try:
+    while True:
+        next(task)
+except StopIteration as e:
+    report(result=e.value, now=clock.now, closed=link.closed)
+except Exception as e:
+    report(kind=type(e).__name__, args=list(e.args), now=clock.now, closed=link.closed)
+for entry in link.log:
+    report(entry=entry)
+"""
+
+ASSIGNING = {"operationId": "4.d0/a6+x", "status": "assigning"}
+ASSIGNED = {
+    "operationId": "4.d0",
+    "status": "assigned",
+    "registrationState": {"assignedHub": "hub-7.azure-devices.net", "deviceId": "pump-1"},
+}
+BODY = '{"registrationId": "sensor-01"}'
+TRACKING = "8b1c2d"
+
+
+def talk(board, *answers):
+    run = board.run(SCRIPT, ANSWERS=list(answers), BODY=BODY)
+    first, entries = run.reports[0], [r["entry"] for r in run.reports[1:]]
+    assert first["closed"] is True
+    assert entries[0] == ["SUBSCRIBE", "$dps/registrations/res/#", 1]
+    return first, entries[1:]
+
+
+def test_register_wait_poll_assigned(board):
+    got, asked = talk(
+        board,
+        (202, "&retry-after=3", ASSIGNING),
+        (202, "&retry-after=5", ASSIGNING),
+        (200, "", ASSIGNED),
+    )
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"]
+    register, poll, again = asked
+    assert register[1:4] == ["$dps/registrations/PUT/iotdps-register/?$rid=0", BODY, 1]
+    head = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=%d&operationId=4.d0%%2Fa6%%2Bx"
+    assert poll[1:4] == [head % 1, "", 1]
+    assert again[1:4] == [head % 2, "", 1]
+    assert 3000 <= poll[4] - register[4] <= 3300
+    assert 5000 <= again[4] - poll[4] <= 5300
+
+
+@pytest.mark.parametrize(
+    "more, ms", [("", 2000), ("&retry-after=0", 0), ("&retry-after=9999", 60000)]
+)
+def test_retry_after_is_kept_two_seconds_without_and_a_minute_at_most(board, more, ms):
+    got, asked = talk(board, (202, more, ASSIGNING), (200, "", ASSIGNED))
+    assert "result" in got
+    assert ms <= asked[1][4] - asked[0][4] <= ms + 300
+
+
+def test_an_assignment_may_come_at_once(board):
+    got, asked = talk(board, (200, "", ASSIGNED))
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"] and len(asked) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_service_is_asked_the_same_again(board, status):
+    error = {"errorCode": status * 1000 + 1, "message": "later", "trackingId": TRACKING}
+    got, asked = talk(
+        board,
+        (status, "&retry-after=7", error),
+        (202, "", ASSIGNING),
+        (status, "", error),
+        (200, "", ASSIGNED),
+    )
+    assert got["result"] and len(asked) == 4
+    verbs = [entry[1].split("/")[2] for entry in asked]
+    assert verbs == ["PUT", "PUT", "GET", "GET"]
+    assert 7000 <= asked[1][4] - asked[0][4] <= 7300
+    assert len({entry[1].split("$rid=")[1] for entry in asked}) == 4
+
+
+def test_busy_for_ever_is_given_up_after_25_requests(board):
+    got, asked = talk(board, *[(429, "&retry-after=1", {"errorCode": 429001})] * 40)
+    assert got["kind"] == "MQTTException" and got["args"][0] == 429 and "busy" in got["args"][1]
+    assert len(asked) == 25
+
+
+@pytest.mark.parametrize(
+    "answer, code, words",
+    [
+        (
+            (401, {"errorCode": 401002, "message": "Unauthorized", "trackingId": TRACKING}),
+            401002,
+            ["401002", "Unauthorized", "key", "clock"],
+        ),
+        (
+            (
+                401,
+                {"errorCode": 401002, "message": "Invalid certificate.", "trackingId": TRACKING},
+            ),
+            401002,
+            ["Invalid certificate."],
+        ),
+        (
+            (404, {"errorCode": 404201, "message": "Not found", "trackingId": TRACKING}),
+            404201,
+            ["404201", "scopeId", "enrolled"],
+        ),
+        ((400, {"message": "bad", "trackingId": TRACKING}), 400, ["400", "bad"]),
+        (
+            (
+                200,
+                {
+                    "status": "failed",
+                    "trackingId": TRACKING,
+                    "registrationState": {
+                        "errorCode": 400207,
+                        "errorMessage": "Custom allocation failed",
+                    },
+                },
+            ),
+            400207,
+            ["400207", "Custom allocation failed"],
+        ),
+        (
+            (
+                200,
+                {
+                    "status": "disabled",
+                    "trackingId": TRACKING,
+                    "registrationState": {"status": "disabled"},
+                },
+            ),
+            403,
+            ["disabled", "enable"],
+        ),
+        ((200, {"status": "unassigned", "trackingId": TRACKING}), 200, ["unassigned"]),
+    ],
+)
+def test_pain_15_a_final_answer_is_told_with_code_words_and_tracking_id(
+    board, answer, code, words
+):
+    got, asked = talk(board, (202, "&retry-after=0", ASSIGNING), (answer[0], "", answer[1]))
+    assert got["kind"] == "MQTTException" and got["args"][0] == code
+    for word in words + [TRACKING]:
+        assert word in got["args"][1]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "status, body",
+    [
+        (200, b""),
+        (200, b"\xff\xfe"),
+        (200, b"[]"),
+        (200, b"null"),
+        (202, {"status": "assigning"}),
+        (200, {"status": "assigned"}),
+        (200, {"status": "assigned", "registrationState": {"deviceId": "x"}}),
+        (200, {"status": "assigned", "registrationState": 7}),
+        (401, b"<html>"),
+    ],
+)
+def test_an_answer_that_lacks_what_it_should_say_is_an_error_not_a_KeyError(board, status, body):
+    got, _ = talk(board, (status, "", body))
+    assert got["kind"] == "OSError"
+    assert "DPS" in got["args"][1] and str(status) in got["args"][1]
+
+
+def test_no_answer_is_an_error_after_30_s(board):
+    got, asked = talk(board, None)
+    assert got["kind"] == "OSError" and "no answer within 30 s" in got["args"][1]
+    assert len(asked) == 1 and 30000 <= got["now"] <= 30300
+
+
+def test_what_ends_the_connection_comes_out_at_once(board):
+    got, _ = talk(board, (202, "&retry-after=0", ASSIGNING), "connection closed by the peer")
+    assert got["kind"] == "OSError" and got["args"] == [104, "connection closed by the peer"]
