@@ -1,0 +1,267 @@
+"""
+The brokers that the bench measures against: mosquitto where it is installed, else amqtt from its
+own venv, else the local cloud's broker with a service that lets everybody in. Each on several
+listeners at once, with and without TLS.
+"""
+
+import datetime
+import ipaddress
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import processes
+import real_broker
+import workshop
+
+TLS_NAME = "broker.bench"  # in the certificate, and what clients must verify
+_READY_S = 20
+
+
+def choose(name=None):
+    """
+    The broker to be had here: "mosquitto", "amqtt" or "localcloud", or `name` if that is one of
+    them. Fetches what it needs, so call it while the network is in reach.
+    """
+    for kind in [name] if name else ["mosquitto", "amqtt", "localcloud"]:
+        if kind == "mosquitto" and not real_broker.mosquitto():
+            continue
+        if kind == "amqtt":
+            try:
+                _amqtt_python()
+            except workshop.SetupError as error:
+                workshop.say("amqtt is not to be had ({})".format(error))
+                continue
+        return kind
+    raise workshop.SetupError("{} is not to be had on this machine".format(name))
+
+
+def make_certificates(directory):
+    """
+    A CA and a certificate for TLS_NAME. Returns {"ca_pem", "ca_der", "cert", "key"}, names of
+    files in `directory`.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    def named(text):
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def builder(subject, key):
+        return (
+            x509.CertificateBuilder()
+            .subject_name(named(subject))
+            .issuer_name(named("picolink bench CA"))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=2))
+        )
+
+    def usage(sign_certificates):
+        return x509.KeyUsage(
+            digital_signature=not sign_certificates,
+            key_cert_sign=sign_certificates,
+            crl_sign=sign_certificates,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
+    ca = (
+        builder("picolink bench CA", ca_key)
+        .add_extension(x509.BasicConstraints(True, 0), True)
+        .add_extension(usage(True), True)
+        .add_extension(ca_id, False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    names = [x509.DNSName(TLS_NAME), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        builder(TLS_NAME, key)
+        .add_extension(x509.BasicConstraints(False, None), True)
+        .add_extension(usage(False), True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+        .add_extension(x509.SubjectAlternativeName(names), False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id), False
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem, der = serialization.Encoding.PEM, serialization.Encoding.DER
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    contents = {
+        "ca_pem": ca.public_bytes(pem),
+        "ca_der": ca.public_bytes(der),
+        "cert": certificate.public_bytes(pem),
+        "key": private,
+    }
+    files = {}
+    for name, content in contents.items():
+        path = Path(directory, name.replace("_", "."))
+        path.write_bytes(content)
+        files[name] = str(path)
+    return files
+
+
+class Broker:
+    """
+    A running broker. kind: as choose() returns it. port(host, tls): the listener there. End it
+    with stop(); also a context manager.
+
+    hosts: addresses to listen on. tls: make_certificates()' answer. nodelay: False leaves Nagle's
+    algorithm on in the broker, which only mosquitto does. Raises processes.Ended when it does not
+    get ready.
+    """
+
+    def __init__(self, kind, hosts, tls, nodelay=True):
+        self.kind = kind
+        self._directory = tempfile.TemporaryDirectory(prefix="picolink-bench-")
+        self._ports = {(host, with_tls): _free_port(host) for host in hosts for with_tls in (0, 1)}
+        listeners = [
+            (host, port, tls if with_tls else None)
+            for (host, with_tls), port in self._ports.items()
+        ]
+        if kind == "mosquitto":
+            command = self._mosquitto(listeners, nodelay)
+        else:
+            python = _amqtt_python() if kind == "amqtt" else sys.executable
+            program = _AMQTT if kind == "amqtt" else _LOCALCLOUD
+            command = [python, "-c", program, json.dumps(listeners), workshop.ROOT / "tools"]
+        self.process = processes.Process(command, name=kind)
+        deadline = time.monotonic() + _READY_S
+        try:
+            for host, port, _ in listeners:
+                self._wait_for(host, port, deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def port(self, host, tls):
+        return self._ports[host, int(bool(tls))]
+
+    def stop(self):
+        self.process.stop()
+        self._directory.cleanup()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _wait_for(self, host, port, deadline):
+        while True:
+            try:
+                socket.create_connection((host, port), timeout=1).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline or self.process.rc is not None:
+                    raise processes.Ended(
+                        "{} did not start\n{}".format(self.kind, self.process.tail())
+                    )
+                time.sleep(0.02)
+
+    def _mosquitto(self, listeners, nodelay):
+        lines = [
+            "persistence false",
+            "connection_messages false",
+            "log_dest stderr",
+            "set_tcp_nodelay {}".format(str(nodelay).lower()),
+            "max_inflight_messages 100",
+            "allow_anonymous true",
+        ]
+        if os.geteuid() == 0:
+            lines.append("user root")  # else it becomes a user that can't read the key
+        for host, port, tls in listeners:
+            lines.append("listener {} {}".format(port, host))
+            if tls:
+                lines.append("certfile {}\nkeyfile {}".format(tls["cert"], tls["key"]))
+        config = Path(self._directory.name, "mosquitto.conf")
+        config.write_text("\n".join(lines) + "\n")
+        return [real_broker.mosquitto(), "-c", config]
+
+
+def _free_port(host):
+    with socket.socket() as sock:
+        sock.bind((host, 0))
+        return sock.getsockname()[1]
+
+
+def _amqtt_python():
+    lines = (workshop.ROOT / "tools" / "requirements-amqtt.txt").read_text().splitlines()
+    requirements = [line for line in lines if not line.startswith("#")]
+    return workshop.side_venv("amqtt", requirements, sys.executable)
+
+
+_AMQTT = """
+import asyncio, json, sys
+from amqtt.broker import Broker
+
+config = {"listeners": {}}
+for host, port, tls in json.loads(sys.argv[1]):
+    one = {"type": "tcp", "bind": "%s:%d" % (host, port)}
+    if tls:
+        one.update(ssl=True, certfile=tls["cert"], keyfile=tls["key"])
+    config["listeners"]["l%d" % port if config["listeners"] else "default"] = one
+if sys.version_info >= (3, 10):
+    config["plugins"] = {
+        "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
+    }
+else:
+    config.update({"auth": {"allow-anonymous": True}, "topic-check": {"enabled": False}})
+
+
+async def main():
+    broker = Broker(config)
+    await broker.start()
+    await asyncio.Event().wait()
+
+
+asyncio.run(main())
+"""
+
+_LOCALCLOUD = """
+import asyncio, json, ssl, sys
+sys.path.insert(0, sys.argv[2])
+from localcloud import mqtt_codec, mqtt_server
+
+
+class Open(mqtt_server.Service):
+    name = "open"
+
+    def claims(self, client):
+        return True
+
+    def authenticate(self, client, password):
+        return mqtt_codec.ACCEPTED
+
+
+async def main():
+    server = mqtt_server.Server()
+    server.add(Open())
+    for host, port, tls in json.loads(sys.argv[1]):
+        context = None
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls["cert"], tls["key"])
+        await server.listen("mqtt%d" % port, host, port, context)
+    await asyncio.Event().wait()
+
+
+asyncio.run(main())
+"""
