@@ -542,12 +542,13 @@ class Connection:
             fault = self._hit("refuse")
             if fault:
                 status = fault.get("status", UNAUTHORISED)
+            if status == OK:
+                self.monitor = monitor
+                monitor.attach(self)
             self.writer.write(struct.pack(">HIHH", CONNECT_RESPONSE, 4, status, 1))
             if status != OK:
                 log.info("push session refused: %d", status)
                 return
-            self.monitor = monitor
-            monitor.attach(self)
             log.info("monitor %d is connected", monitor.id)
             while True:
                 await self._read_ack()
@@ -682,7 +683,7 @@ class Watcher:
 
     def published(self, client, packet):
         """Each number, text and truth value of a JSON object is a point of its own stream."""
-        if len(packet.payload) > MAX_POINTS:
+        if len(packet.payload) > MAX_POINTS or not self.digi.is_wanted("DataPoint"):
             return
         try:
             values = json.loads(packet.payload)
@@ -752,6 +753,15 @@ class Digi:
         )
         for monitor in list(self.monitors.values()):
             monitor.offer(event)
+
+    def is_wanted(self, kind):
+        """Whether an event of this kind may interest anybody."""
+        return any(
+            pattern.path[0] == kind
+            for monitor in self.monitors.values()
+            if monitor.connection is not None or monitor.status == "SUSPENDED"
+            for pattern in monitor.patterns
+        )
 
     def device_connected(self, name, connected=True, service=""):
         """A device (of any service side) came or went: DeviceCore."""
