@@ -214,7 +214,7 @@ def test_dps_lets_nobody_else_in(fresh):
     path = SCOPE + "/registrations/" + DEVICE
     other = "0neOTHER/registrations/" + DEVICE
     dps_refused(fresh, password=token(GROUP_KEY, path, skn="registration"))
-    dps_refused(fresh, password=token(DEVICE_KEY, path))
+    dps_refused(fresh, password=token(DEVICE_KEY, path, skn="device"))
     dps_refused(fresh, password=token(DEVICE_KEY, path, 1, "registration"))
     dps_refused(
         fresh, other + "/api-version=2019-03-31", token(DEVICE_KEY, other, skn="registration")
@@ -225,6 +225,14 @@ def test_dps_lets_nobody_else_in(fresh):
     dps_refused(fresh, bad + "/api-version=2019-03-31", b"x", client_id="a b")
     fresh.do(fresh.azure.registry.unenrol, "default")
     dps_refused(fresh)
+
+
+def test_dps_does_without_skn(fresh):
+    """As Microsoft's Python client does."""
+    path = SCOPE + "/registrations/" + DEVICE
+    with fresh.raw() as raw:
+        user = path + "/api-version=2019-03-31"
+        raw.connect(DEVICE, user=user, password=token(DEVICE_KEY, path))
 
 
 def test_dps_can_answer_401_instead(fresh):

@@ -156,11 +156,12 @@ class Token:
         )
 
 
-def why_not(text, path, keys, now, skn=None, folded=1):
+def why_not(text, path, keys, now, skn=(None,), folded=1):
     """
     Return (None, token) when the token opens path, else (reason, None).
 
-    keys: symmetric keys in base64, any of which may have signed it.
+    keys: symmetric keys in base64, any of which may have signed it. skn: the policy names (None:
+    no name) that are taken.
     """
     try:
         token = Token(text)
@@ -170,7 +171,7 @@ def why_not(text, path, keys, now, skn=None, folded=1):
         return "the signature is wrong", None
     if not token.covers(path, folded):
         return "the token is for %s, not for %s" % (token.path, path), None
-    if token.skn != skn:
+    if token.skn not in skn:
         return "skn is %s" % token.skn, None
     if token.se <= now:
         return "the token ended %d s ago" % (now - token.se), None
