@@ -9,13 +9,18 @@ A misbehaving peer: a TCP proxy in front of a real MQTT server that breaks the r
 
 FAULTS names every fault. Those about packets cut the stream into packets with a framing of their
 own (header and length, nothing else), so that a fault hits packet borders exactly; with TLS in the
-stream only the byte faults make sense: put the TLS server behind, or give `tls` to end TLS here.
+stream only the byte faults make sense: put the TLS server behind (then they hit the handshake
+too), or give `tls` to end TLS here.
 
-"up" is client to server, "down" is server to client.
+"up" is client to server, "down" is server to client. What a fault does not concern passes, so the
+real server behind it shows whether the client recovers.
 """
 
 import asyncio
 import collections
+import contextlib
+import socket
+import struct
 
 from .background import Background
 
@@ -58,11 +63,13 @@ class Fault:
     """
     Lets everything pass; subclasses don't. One object serves one connection.
 
-    up() and down() are given one packet and yield the pieces to pass on instead; Fault.CUT ends
-    the connection on the spot (as a reset), nothing yielded passes nothing.
+    up() and down() are given one packet and yield the pieces to pass on instead; nothing yielded
+    passes nothing. Fault.CUT ends the connection on the spot, as a reset; Fault.END properly, as
+    an end of stream.
     """
 
     CUT = object()
+    END = object()
     framed = True  # False: up() and down() see bytes as they come
 
     def up(self, data):
@@ -109,6 +116,20 @@ class StallMidPacket(Fault):
         yield data
 
 
+class HalfThenEnd(Fault):
+    """The first packet of a type comes down half, and then the stream ends."""
+
+    def __init__(self, kind=PUBLISH):
+        self.kind = kind
+
+    def down(self, data):
+        if data[0] >> 4 == self.kind:
+            yield data[: len(data) // 2]
+            yield Fault.END
+        else:
+            yield data
+
+
 class OneByte(Fault):
     """Everything passes, one byte at a time, each in a segment of its own."""
 
@@ -121,8 +142,8 @@ class OneByte(Fault):
     up = down
 
 
-class CutAt(Fault):
-    """The connection is reset when `count` bytes have passed in one direction ("up" or "down")."""
+class AtByte(Fault):
+    """Something happens when `count` bytes have passed in one direction ("up" or "down")."""
 
     framed = False
 
@@ -130,19 +151,45 @@ class CutAt(Fault):
         self.left, self.direction = count, direction
 
     def _pass(self, data, direction):
-        if direction != self.direction:
+        if direction != self.direction or self.left is None:
             yield data
-            return
-        yield data[: self.left]
-        self.left -= len(data)
-        if self.left <= 0:
-            yield Fault.CUT
+        elif len(data) < self.left:
+            self.left -= len(data)
+            yield data
+        else:
+            at, self.left = self.left, None
+            yield data[:at]
+            yield from self.happen(data[at:])
 
     def up(self, data):
         return self._pass(data, "up")
 
     def down(self, data):
         return self._pass(data, "down")
+
+
+class CutAt(AtByte):
+    """The connection is reset there."""
+
+    def happen(self, rest):
+        yield Fault.CUT
+
+
+class CloseAt(AtByte):
+    """The connection is closed there, in an orderly way but in the middle of whatever it was."""
+
+    def happen(self, rest):
+        yield Fault.END
+
+
+class GarbleAt(AtByte):
+    """The next byte arrives with all its bits turned over, everything else as it was."""
+
+    def happen(self, rest):
+        if rest:
+            yield bytes((rest[0] ^ 255,)) + rest[1:]
+        else:
+            self.left = 0  # it comes with the next piece
 
 
 class HalfOpen(Fault):
@@ -188,20 +235,22 @@ class DuplicateAcks(Fault):
 
 
 class ReorderAcks(Fault):
-    """Acknowledgements come in pairs, the later one first (the last odd one after a while)."""
+    """Acknowledgements come in pairs, the later one first; an odd one waits for a PINGRESP."""
 
     def __init__(self):
         self.held = None
 
     def down(self, data):
-        if data[0] >> 4 not in ACKS:
+        kind = data[0] >> 4
+        if kind not in ACKS and kind != PINGRESP:
             yield data
-        elif self.held is None:
+        elif kind in ACKS and self.held is None:
             self.held = data
         else:
             held, self.held = self.held, None
             yield data
-            yield held
+            if held is not None:
+                yield held
 
 
 class DropAcks(Fault):
@@ -240,6 +289,19 @@ class Inject(Fault):
             yield self.words
 
 
+class Flood(Fault):
+    """Right behind the CONNACK come `count` messages at QoS 0 that nobody asked for."""
+
+    def __init__(self, count=2000, size=100):
+        self.count = count
+        self.packet = b"\x30" + bytes((7 + size,)) + b"\x00\x05flood" + bytes(size)
+
+    def down(self, data):
+        yield data
+        if data[0] >> 4 == CONNACK:
+            yield self.packet * self.count
+
+
 class Connack(Fault):
     """Refuses with this code whatever the server thinks."""
 
@@ -249,7 +311,7 @@ class Connack(Fault):
     def down(self, data):
         if data[0] >> 4 == CONNACK:
             yield bytes((0x20, 2, 0, self.code))
-            yield Fault.CUT
+            yield Fault.END
 
 
 class CloseAtOnce(Fault):
@@ -285,6 +347,7 @@ FAULTS = {
     "stall_mid_connack": lambda: StallMidPacket(CONNACK),
     "stall_mid_suback": lambda: StallMidPacket(SUBACK),
     "stall_mid_ack": lambda: StallMidPacket(PUBREC),
+    "half_packet_then_end": HalfThenEnd,
     "one_byte": OneByte,
     "cut": CutAt,
     "half_open": HalfOpen,
@@ -293,6 +356,7 @@ FAULTS = {
     "reorder_acks": ReorderAcks,
     "drop_acks": DropAcks,
     "swallow_pings": SwallowPings,
+    "flood": Flood,
     "garbage": lambda: Inject(b"\xff" * 64),
     "random_garbage": lambda: Inject(bytes(range(7, 250, 3))),
     "wrong_flags": lambda: Inject(b"\x4f\x02\x00\x01"),
@@ -321,7 +385,8 @@ FAULTS = {
 class FaultProxy:
     """
     host, port: the server behind. tls: an ssl.SSLContext with which the proxy is the TLS server.
-    delay: seconds that each piece waits, each way.
+    delay: seconds that everything is under way, for both directions or as (up, down); it may be
+    set anew at any time. Like a long line it delays and doesn't slow down.
 
     connections: how many came. seen: {"up": Counter, "down": Counter} of packet types that came in
     (before a fault changed them). bytes: the same of bytes. last_fault: the Fault object of the
@@ -331,9 +396,10 @@ class FaultProxy:
     def __init__(self, host, port, tls=None, delay=0):
         self._server_at = (host, port)
         self._tls = tls
-        self._delay = delay
+        self.delay = delay
         self._make = None
         self._uses = 0
+        self._skip = 0
         self._writers = set()
         self.connections = 0
         self.last_fault = None
@@ -349,14 +415,16 @@ class FaultProxy:
             raise
         self.host, self.port = self._server.sockets[0].getsockname()[:2]
 
-    def apply(self, fault, *args, connections=1):
+    def apply(self, fault, *args, connections=1, after=0):
         """
         fault: a name of FAULTS, with args for it, or a callable that makes a Fault. connections:
-        how many of the next connections it befalls; None: all until lift().
+        how many of the next connections it befalls; None: all until lift(). after: how many come
+        before those and are served properly.
         """
         make = FAULTS[fault] if isinstance(fault, str) else fault
         self._make = lambda: make(*args)
         self._uses = -1 if connections is None else connections
+        self._skip = after
 
     def lift(self):
         """New connections are served properly again; those that are broken stay so."""
@@ -368,7 +436,7 @@ class FaultProxy:
 
     def _cut_all(self):
         for writer in list(self._writers):
-            writer.transport.abort()
+            _reset(writer)
 
     def stop(self):
         """Close everything."""
@@ -384,7 +452,9 @@ class FaultProxy:
     async def _serve(self, reader, writer):
         self.connections += 1
         fault = Fault()
-        if self._uses:
+        if self._skip:
+            self._skip -= 1
+        elif self._uses:
             self._uses -= self._uses > 0
             fault = self._make()
         self.last_fault = fault
@@ -412,26 +482,83 @@ class FaultProxy:
                     end.close()
 
     async def _pump(self, reader, writer, direction, fault):
+        """One direction of one connection, until it ends."""
         handle = getattr(fault, direction)
         framer, counter = Framer(), Framer()
-        while True:
-            data = await reader.read(_CHUNK)
-            if not data:
-                return
-            self.bytes[direction] += len(data)
-            packets = counter.feed(data)
-            for packet in packets:
-                self.seen[direction][packet[0] >> 4] += 1
-            for piece in framer.feed(data) if fault.framed else (data,):
-                for part in handle(piece):
-                    if part is Fault.CUT:
-                        await writer.drain()
-                        writer.transport.abort()
-                        return
-                    if self._delay:
-                        await asyncio.sleep(self._delay)
-                    writer.write(part)
-                    if len(part) == 1:
-                        # A segment of its own: let the loop send it before the next one.
-                        await asyncio.sleep(0)
+        line = _Line(self, direction, writer)
+        try:
+            while True:
+                data = await reader.read(_CHUNK)
+                if not data:
+                    await line.end()
+                    return
+                self.bytes[direction] += len(data)
+                for packet in counter.feed(data):
+                    self.seen[direction][packet[0] >> 4] += 1
+                for piece in framer.feed(data) if fault.framed else (data,):
+                    for part in handle(piece):
+                        await line.send(part)
+                        if part is Fault.CUT or part is Fault.END:
+                            await line.end()
+                            return
+        finally:
+            line.stop()
+
+
+def _reset(writer):
+    """End with a TCP reset; abort() alone may look like a proper end to the peer."""
+    sock = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+class _Line:
+    """A line with a length: what is sent arrives `delay` later, in order; at 0 at once."""
+
+    def __init__(self, proxy, direction, writer):
+        self._proxy = proxy
+        self._index = 0 if direction == "up" else 1
+        self._writer = writer
+        self._under_way = collections.deque()
+        self._carrier = None
+
+    async def send(self, part):
+        delay = self._proxy.delay
+        if isinstance(delay, (tuple, list)):
+            delay = delay[self._index]
+        if not delay and self._carrier is None:
+            await self._arrive(part)
+            return
+        self._under_way.append((asyncio.get_running_loop().time() + delay, part))
+        if self._carrier is None:
+            self._carrier = asyncio.ensure_future(self._carry())
+
+    async def _carry(self):
+        while self._under_way:
+            when, part = self._under_way[0]
+            await asyncio.sleep(max(0, when - asyncio.get_running_loop().time()))
+            await self._arrive(part)
+            self._under_way.popleft()
+        self._carrier = None
+
+    async def _arrive(self, part):
+        writer = self._writer
+        if part is Fault.CUT:
             await writer.drain()
+            _reset(writer)
+        elif part and not writer.is_closing():
+            writer.write(part)
+            if len(part) == 1:
+                # A segment of its own: let the loop send it before the next one.
+                await asyncio.sleep(0)
+            await writer.drain()
+
+    async def end(self):
+        """Everything under way has arrived."""
+        if self._carrier is not None:
+            await self._carrier
+
+    def stop(self):
+        if self._carrier is not None:
+            self._carrier.cancel()
