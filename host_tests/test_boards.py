@@ -254,7 +254,7 @@ machine.WDT = BitingDog
 
 
 class Manifest:
-    """The functions that MicroPython's makemanifest.py gives a manifest; collects what gets frozen."""
+    """What makemanifest.py gives a manifest; collects what gets frozen."""
 
     def __init__(self):
         self.frozen = {}

@@ -338,6 +338,8 @@ def serve():
 
     def start(handler):
         listener = socket.create_server(("127.0.0.1", 0))
+        # Inherited by what it accepts: what a slow reader leaves unread is soon too much.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         listeners.append(listener)
 
         def accept():
@@ -951,8 +953,8 @@ def test_tls_large_write_to_a_slow_reader_arrives_whole(same, serve_tls, pki):
 
     def handler(secure):
         left = size
+        time.sleep(0.5)
         while left:
-            time.sleep(0.0005)
             left -= len(secure.recv(min(left, 65536)))
         secure.sendall(b"all")
 

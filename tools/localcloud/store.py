@@ -57,7 +57,9 @@ class Store:
         self._scheduled = False
 
     def _open(self):
-        return sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(
+            self.path, timeout=10, isolation_level=None, check_same_thread=False
+        )
 
     def script(self, sql):
         """Statements run at once, for making tables at a start."""
