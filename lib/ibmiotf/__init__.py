@@ -78,15 +78,12 @@ def _check(value, where):
             _check(value[key], key)
             if not isinstance(key, _SCALAR):
                 _check(_check, key)
+    elif value is None or isinstance(value, _SCALAR):
+        return
     elif isinstance(value, (list, tuple)):
         for item in value:
             _check(item, where)
-    elif not (
-        value is None
-        or isinstance(value, _SCALAR)
-        or isinstance(value, float)
-        and _NINF < value < _INF
-    ):
+    elif not isinstance(value, float) or not _NINF < value < _INF:
         raise InvalidEventException("%r: JSON can't hold %s" % (where, repr(value)[:40]))
 
 
@@ -99,12 +96,12 @@ class Message:
 
 
 def encode_json(data, timestamp=None):
-    """JSON of data. Raises InvalidEventException, naming the key, for what JSON can't hold."""
-    try:
-        _check(data, "data")
-        return json.dumps(data)
-    except RuntimeError:
-        raise InvalidEventException("data: too deep")
+    """
+    JSON of data. Raises InvalidEventException, naming the key, for what JSON can't hold;
+    RuntimeError if data is too deep, or holds itself.
+    """
+    _check(data, "data")
+    return json.dumps(data)
 
 
 def encode_iotf(data, timestamp=None):
@@ -130,11 +127,11 @@ def decode_json(message):
         if json.dumps(value).count(",") == message.payload.count(b","):
             if isinstance(value, dict) and isinstance(value.get("d"), dict):
                 ts = value.get("ts")
-                if len(value) == 1 or len(value) == 2 and isinstance(ts, str):
+                if len(value) == 1 + isinstance(ts, str):
                     return Message(value["d"], ts)
             return Message(value)
     except Exception:
-        pass  # ValueError; or nested so deeply that recursion or memory ends
+        pass  # ValueError, or MemoryError for a deep nesting
     raise InvalidEventException("payload is not JSON")
 
 
@@ -213,30 +210,30 @@ class AbstractClient:
             ssl = auth and get("port") != 1883
         if ssl is True or ssl == {}:  # an empty dict would be plain TCP
             ssl = {"ca": get("ca")}
-        web = get("transport") == "websockets"
+        web = "/mqtt" if get("transport") == "websockets" else None
         try:
             for key in keys:
-                role += ":" + level(
-                    key, own[key], 128 if key == "id" and role[0] != "d" else _NAME
-                )
+                # An application's id has no rules but MQTT's.
+                role += ":" + level(key, own[key], 128 if role < "d" else _NAME)
             self.clientId = role
             self.link = link = MQTTLink(
                 role,
                 get("host")
                 or "%s.messaging.%s"
                 % (get("org"), get("domain") or "internetofthings.ibmcloud.com"),
-                get("port") or (443 if web else 0),
+                get("port") or web and 443 or 0,
                 (get("auth-key") or "use-token-auth") if auth else None,
                 get("auth-token") if auth else None,
                 60,
                 ssl,
                 clean_session=get("clean-session") not in (False, "false"),
                 max_packet=get("max-packet") or 2048,
-                websocket="/mqtt" if web else None,
+                websocket=web,
             )
         except ValueError as e:
             raise ConfigurationException(str(e))
         self.error = self.errorCallback = self.now = None
+        self._last = ("",) * 3
         link.set_callback(self._on_message, True)
         link.on_down = self._on_down
         link.on_ack = link.on_skip = self._on_lost
@@ -269,8 +266,9 @@ class AbstractClient:
     def _on_down(self, e):
         if e:
             link = self.link
-            e = e.args[-1] if e.args else e
-            e = "%s to %s:%d: %s" % (self.clientId, link.server, link.port, e)
+            e = "%s to %s:%d: %s" % (self.clientId, link.server, link.port, e.args[-1])
+            if "refused" in e:
+                e += "; check auth-token"
             self._fail(ConnectionException(e))
 
     def _on_lost(self, what, n):
@@ -298,7 +296,11 @@ class AbstractClient:
                 qos = data or qos
                 data = fmt
             fmt = "json"
-        topic = front + level("event or command", name) + "/fmt/" + fmt
+        # Most programs send one event again and again: its topic is kept.
+        last = self._last
+        if last[0] != front or last[1] != name or last[2] != fmt:
+            topic = "%s%s/fmt/%s" % (front, level(front[-4:-1], name), fmt)
+            self._last = last = front, name, fmt, topic.encode()
         payload = encode(data, self.now and self.now())
         if isinstance(payload, str):
             payload = payload.encode()
@@ -307,7 +309,7 @@ class AbstractClient:
         link = self.link
         link.do_next()  # a program that only publishes hears its commands here
         try:
-            link.publish(topic, payload, False, qos, _ROOM_WAIT if link.is_connected() else 0)
+            link.publish(last[3], payload, False, qos, link.is_connected() * _ROOM_WAIT)
         except OSError as e:
             self.error = e
             return False

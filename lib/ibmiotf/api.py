@@ -163,8 +163,8 @@ class Client:
         List of the newest events, one page, newest first: of one device, of a type, or of all.
 
         options: dict of evt_type, start, end (ms since 1970, ends included); with a deviceType
-        also top (1 to 100), summarize (list of fields, or "{a,b}"), summarize_type (avg, count, min, max, sum,
-        range, stdev or variance). Raises ValueError for others.
+        also top (1 to 100), summarize (list of fields, or "{a,b}"), summarize_type (avg, count,
+        min, max, sum, range, stdev or variance). Raises ValueError for others.
         """
         try:
             return self._page(deviceType, deviceId, options, None)[0]

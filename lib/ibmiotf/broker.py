@@ -21,13 +21,16 @@ class Client(device.Client):
         own = dict(defaults)
         own.update(options)
         name = "%s/id/%s" % (own.get("type"), own.get("id"))
-        self._front = "iot-2/type/%s/" % name
+        front = "iot-2/type/%s/" % name
+        self._evt = front + "evt/"
+        self._cmd = front + "cmd/"
+        self._mon = front + "mon"
         own["auth-key"] = own.get("auth-key") or name
         super().__init__(own)
         link = self.link
         # A will has no Time: it is written long before.
         link.set_last_will(
-            self._front + "mon",
+            self._mon,
             self._status("Disconnect", "The connection broke.", False),
             True,
             1,
@@ -48,7 +51,7 @@ class Client(device.Client):
 
     def _on_up(self, present):
         try:
-            self.link.publish(self._front + "mon", self._status("Connect"), True)
+            self.link.publish(self._mon, self._status("Connect"), True)
         except OSError:
             pass  # the connection has just ended again; the next one says it
 
@@ -57,7 +60,7 @@ class Client(device.Client):
         if link.is_connected():
             try:
                 said = self._status("Disconnect", "The device said good-bye.")
-                link.publish(self._front + "mon", said, True, 1, 1000)
+                link.publish(self._mon, said, True, 1, 1000)
             except OSError:
                 pass  # no room for it, and a good-bye cancels the will
         link.disconnect()

@@ -15,13 +15,14 @@ class Client(AbstractClient):
     Raises ConfigurationException, UnsupportedAuthenticationMethod.
     """
 
-    _front = "iot-2/"
+    _evt = "iot-2/evt/"
+    _cmd = "iot-2/cmd/"
 
     def __init__(self, options, logHandlers=None):
         super().__init__(options, "d", ("org", "type", "id"), "token")
         self.commandCallback = None
         if not self.quickstart:
-            self.link.subscribe(self._front + "cmd/+/fmt/+", 1)
+            self.link.subscribe(self._cmd + "+/fmt/+", 1)
 
     def publishEvent(self, event, msgFormat=None, data=None, qos=0):
         """
@@ -34,12 +35,12 @@ class Client(AbstractClient):
         Raises ValueError for a bad event name or qos, InvalidEventException for data that JSON
         can't hold or over 131072 bytes, MissingMessageEncoderException.
         """
-        return self._send(self._front + "evt/", event, msgFormat, data, qos)
+        return self._send(self._evt, event, msgFormat, data, qos)
 
     def _read(self, topic, payload, retained):
         name, _, fmt = topic.split("/")[-3:]
-        if topic != self._front + "cmd/%s/fmt/%s" % (name, fmt):
-            raise InvalidEventException("not a command: " + topic)
+        if topic != self._cmd + "%s/fmt/%s" % (name, fmt):
+            raise InvalidEventException("no command: " + topic)
         return self.commandCallback, Event(name, fmt, payload)
 
 
