@@ -460,3 +460,42 @@ for n in (1, 47, 48, 49, 96):
         body = lines[1:-2]
         assert [len(line) for line in body[:-1]] == [64] * (len(body) - 1)
         assert 0 < len(body[-1]) <= 64
+
+
+def test_size(mpy_size):
+    assert mpy_size("lib/p256.py") <= 4500
+
+
+def test_a_32_bit_board_computes_the_same_in_little_heap(heap32):
+    """Digits of 16 bits, as on every microcontroller; this build has no os.urandom."""
+    message, _k, r, s = RFC6979[0]
+    result = heap32.run(
+        """
+import hashlib, p256
+class Random:
+    n = 0
+    def urandom(self, size):
+        self.n += 1
+        return hashlib.sha256(str(self.n).encode()).digest()[:size]
+p256.os = Random()
+""",
+        """
+digest = hashlib.sha256(b"sample").digest()
+print(p256.run(p256.sign(int("%s", 16), digest)).hex())
+d, public = p256.run(p256.new_key())
+print(public.hex(), "%%064x" %% d)
+print(p256.run(p256.csr(d, public, "board")).hex())
+del d, public, digest
+"""
+        % RFC6979_KEY,
+    )
+    signature, (point, d), request = (
+        result.out[0],
+        result.out[1].split(),
+        bytes.fromhex(result.out[2]),
+    )
+    assert signature == utils.encode_dss_signature(int(r, 16), int(s, 16)).hex()
+    assert point == "04" + "".join(openssl_multiple(int(d, 16)).values())
+    assert x509.load_der_x509_csr(request).is_signature_valid
+    assert heap32.import_cost("p256")["p256"] <= 7000
+    assert result.heap[-1] - result.heap[1] <= 1000  # nothing stays behind

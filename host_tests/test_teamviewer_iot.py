@@ -125,7 +125,21 @@ report(live=live)
     assert program.wait().rc == 0
 
 
-def test_wrong_ca_is_a_tls_error_in_words(device, agent, tmp_path):
+def test_disconnecting_is_told_without_a_connection_too(device):
+    got = device.run(
+        """
+provisioned()
+c = client(MqttPort=1)
+c.connect_api()
+report(got=drive(c)[0]["on"])
+c.disconnect_api()
+report(got=drive(c, ms=0)[0]["on"], more=drive(c, ms=100))
+"""
+    ).reports
+    assert got == [{"got": "error"}, {"got": "disconnect", "more": []}]
+
+
+def test_pain_10_a_wrong_ca_is_a_tls_error_in_words(device, agent, tmp_path):
     other = tmp_path / "other.crt"
     other.write_bytes(pki.Authority("somebody else's").pem)
     got = device.run(
@@ -635,6 +649,25 @@ report(codes=[[push(c, kind, value) for kind in kinds] for value in values[:-2]]
 # -- what the agent refuses --------------------------------------------------------------------
 
 
+def test_ids_reach_the_agent_as_they_are(device, agent):
+    """Users may choose ids: nothing in them means something to the client."""
+    got = device.run(
+        """
+c = connected()
+for id in ("a|b", "%s", "100%", "Kühlung 1", "error", "an error", "info"):
+    report(code=ask(c, c.delete_sensor, id)["error_code"])
+    report(code=ask(c, c.describe_metric, id, id)["error_code"])
+"""
+    ).reports
+    assert got == [{"code": 15}] * 14
+    assert sent(agent)[:4] == [
+        "sensor/a|b/delete",
+        "sensor/a|b/metric/a|b/inventory",
+        "sensor/%s/delete",
+        "sensor/%s/metric/%s/inventory",
+    ]
+
+
 def test_unknown_ids_are_the_agents_to_refuse(device):
     reports = device.run(
         """
@@ -704,7 +737,7 @@ PAYLOADS = [
 ]
 
 
-def test_error_payloads_of_any_shape_are_told(device, agent):
+def test_pain_15_error_payloads_of_any_shape_are_told(device, agent):
     """Spelt errorcode or errorCode, or not what is documented at all."""
     program = device.start(
         """
@@ -1074,20 +1107,24 @@ except KeyError as e:
     assert got["alive"] == "response"
 
 
-def test_a_callback_that_is_none_of_the_kind_is_named(device):
+def test_a_callback_with_other_arguments_is_python_s_own_error(device):
+    """Not swallowed, not guessed at: the traceback names the function."""
     got = device.run(
         """
 c = connected()
-c.on_api_response = "a string"
-c.check_connection()
-try:
-    drive(c)
-except CallbackError as e:
-    report(code=e.error_code, text=str(e))
+for wrong in (lambda message: None, "a string"):
+    c.on_api_response = wrong
+    c.check_connection()
+    try:
+        drive(c)
+        report(raised=None)
+    except TypeError as e:
+        report(raised="TypeError")
+c.on_api_response = hear("response")
+report(alive=ask(c, c.check_connection)["on"])
 """
-    ).report
-    assert got["code"] == 20
-    assert "callable" in got["text"]
+    ).reports
+    assert got == [{"raised": "TypeError"}, {"raised": "TypeError"}, {"alive": "response"}]
 
 
 def test_no_callbacks_at_all(device, agent):

@@ -7,7 +7,9 @@ Everything runs against the local cloud's agent in this process, on both interpr
 import datetime
 import json
 import os
+import socket
 import stat
+import threading
 
 import make_rsa_key
 import pytest
@@ -504,6 +506,59 @@ report(got=drive(c)[0])
     assert got[1]["got"]["msg"] == "Client is successfully provisioned."
 
 
+def test_an_agent_that_falls_over_the_request_is_asked_again_by_itself(board, agent, folder):
+    """The connection breaks when the request has arrived, before the answer: twice."""
+    service = agent.service("teamviewer-provision")
+    publish = service.publish
+    times = []
+
+    def fall(client, packet):
+        times.append(packet.payload)
+        if len(times) < 3:
+            client.abort()
+            return None
+        return publish(client, packet)
+
+    service.publish = fall
+    try:
+        got = run(board, PROVISION, agent, folder).report["got"]
+    finally:
+        service.publish = publish
+    assert got["msg"] == "Client is successfully provisioned."
+    assert len(times) == 3
+    assert len(set(times)) == 1
+
+
+@pytest.mark.parametrize("speaks", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_port_that_is_no_agents(board, agent, folder, speaks):
+    """One that takes the connection and says nothing, one that speaks something else."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = []
+
+        def accept():
+            try:
+                while True:
+                    taken.append(server.accept()[0])
+                    if speaks:
+                        taken[-1].sendall(speaks)
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        port = server.getsockname()[1]
+        got = run(
+            board, PROVISION, agent, folder, MqttProvisionPort=port, ProvisionTimeout=1
+        ).report["got"]
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+    for sock in taken:
+        sock.close()
+    assert got["on"] == "error"
+    assert got["error_code"] == (3 if speaks else 22), got
+    assert files(folder) == {"client-key.pem", "client-csr.pem"}
+
+
 def test_an_agent_that_never_answers_is_given_up(board, agent, folder):
     """It takes the request and says nothing: error 22; the same request is sent the next time."""
     service = agent.service("teamviewer-provision")
@@ -592,7 +647,7 @@ def test_nothing_else_is_taken_for_a_certificate(board, agent, folder, case):
     assert files(folder) == {"client-key.pem", "client-csr.pem"}
 
 
-def test_a_refusal_is_told_with_code_and_words(board, agent, folder):
+def test_pain_15_a_refusal_is_told_with_code_and_words(board, agent, folder):
     agent.set(licences=0)
     got = run(board, PROVISION, agent, folder).report["got"]
     assert got == {
@@ -831,7 +886,7 @@ report(refused=refused, harmless=harmless, name=whole[0])
 # -- nothing secret is told --------------------------------------------------------------------
 
 
-def test_logs_and_errors_hold_no_key(board, agent, folder):
+def test_pain_20_logs_and_errors_hold_no_key(board, agent, folder):
     got = run(
         board,
         """

@@ -51,7 +51,7 @@ class TvcmiError(Exception):
 
 
 class CallbackError(TvcmiError):
-    """A callback is not callable."""
+    """Kept for programs that name it; what a callback raises comes out of do_next() as it is."""
 
 
 class TLSError(TvcmiError):
@@ -186,6 +186,18 @@ def _key(body):
         return [isinstance(m, dict) and m.get("matchingId") for m in body]
 
 
+def _error_of(payload):
+    # (code, text) of an agent's error; the payload itself when it isn't what is documented.
+    error = _loads(payload)
+    if not isinstance(error, dict):
+        return 0, str(payload)[2:-1]  # escaped, whatever it is
+    try:
+        code = int(error.get("errorcode", error.get("errorCode", 0)))
+    except (ValueError, TypeError):
+        code = 0
+    return code, str(error.get("errorMessage") or error_name(code))
+
+
 def _reason(error):
     # (code, text) for a connection that failed or was lost.
     args = error.args or ("connection lost",)
@@ -195,6 +207,14 @@ def _reason(error):
     elif isinstance(error, MQTTException) and isinstance(args[0], int):
         code = args[0]
     return code, str(args[-1])
+
+
+def _file(tail):
+    return lambda client: client._path + tail
+
+
+def _text_of(path):
+    return lambda client: _setup().read(path(client)).decode()
 
 
 class _Call:
@@ -318,23 +338,19 @@ class TVCMI_client:
         Raises FileError or KeyCertificateError when there is no usable certificate (provision()
         first), TLSError when CA, certificate or key can't be used.
         """
-        setup = _setup()
-        link = setup.link(self, "MqttPort")
+        link, base = _setup().connect(self)
         self.disconnect_api()
         self._link = link
-        self._base = "/v1.0/" + setup.certificate(self)[0]
-        link.set_callback(self._on_message)
-        link.on_up = self._on_up
-        link.on_ack = self._on_ack
-        link.on_down = self._on_down
-        link.on_skip = lambda topic, size: self.log("%d bytes are over MaxPacket" % size)
+        self._base = base
 
     def disconnect_api(self):
         """Send what is queued (1 s at most), disconnect, stay away. Waiting calls fail with 22."""
         link = self._link
         if link:
+            link.on_down = None
             link.disconnect()
             self._link = None
+            self.on_down(None)
             self._lose(self._calls, "disconnected")
 
     def get_connector_id(self):
@@ -345,7 +361,7 @@ class TVCMI_client:
         """Delete key, request and certificate. FileError if one resists."""
         _setup().remove(self)
 
-    def _on_up(self, _present):
+    def on_up(self, _present):
         # Every answer ends in /inbox, one to six levels below us. Subscribed anew each time, so
         # that on_api_connect comes when no answer can be missed.
         filters = [(self._base + "/+" * n + "/inbox", 1) for n in range(1, 7)]
@@ -353,7 +369,7 @@ class TVCMI_client:
         for sensor in self._live:
             self._link.subscribe(self._base + "/" + sensor + "/livedata")
 
-    def _on_ack(self, pid, code):
+    def on_ack(self, pid, code):
         if code > 2:
             self.fail(18, "subscription refused")
         elif pid == self._inbox:
@@ -362,7 +378,7 @@ class TVCMI_client:
             if call.pid == pid:
                 call.taken = True
 
-    def _on_down(self, error):
+    def on_down(self, error):
         if not error:
             self.tell(self.on_api_disconnect, error_str="Disconnected", error_code=0)
             return
@@ -476,6 +492,7 @@ class TVCMI_client:
                 body["timestamp"] = timestamp
             if check and type(body.get("timestamp", 0)) is not int:
                 _refuse(11, "timestamp")
+            path, to = (path + "|").split("|")[:2]
             path %= tuple([_id(value, 15 + i) for i, value in enumerate(ids)])
         except InputError as e:
             if not (callback or self.on_api_error):
@@ -485,19 +502,18 @@ class TVCMI_client:
         link = self._connected()
         if len(self._calls) >= _CALLS_MAX:
             raise ConnectionError(None, "16 calls wait for answers: do_next(), then try again")
-        routes = [path.split("|")[0]]
+        routes = [path]
         parts = path.split("/")
         if len(parts) > 3 and parts[-1] in ("delete", "inventory"):
             # Agents leave the metric out of where they answer these, or answer on both.
             routes.append("/".join(parts[:2] + parts[-1:]))
         call = _Call(routes, body, callback, timeout)
         # The agent need not answer these.
-        call.quiet = path == "delete" or path.endswith("error")
-        topic = self._base + "/" + path.replace("|", "")
+        call.quiet = path == "delete" or to.endswith("error")
         if isinstance(body, dict):
             body = json.dumps(body)
         try:
-            call.pid = link.publish(topic, body, qos=1)
+            call.pid = link.publish(self._base + "/" + path + to, body, qos=1)
         except OSError as e:
             raise ConnectionError(None, str(e.args[-1]))
         self._calls.append(call)
@@ -520,7 +536,7 @@ class TVCMI_client:
 
     # -- answers
 
-    def _on_message(self, topic, msg):
+    def on_message(self, topic, msg):
         try:
             route = topic[len(self._base) + 1 :].decode()
         except UnicodeError:
@@ -533,7 +549,7 @@ class TVCMI_client:
         failed = route.endswith("error")
         if failed:
             route = route[:-6]
-            code, text = _setup().error_of(msg)
+            code, text = _error_of(msg)
         elif route.endswith("/info"):
             route = route[:-5]
         seen, routes, last = self._copy
@@ -590,8 +606,6 @@ class TVCMI_client:
 
     def tell(self, callback, **values):
         if callback:
-            if not callable(callback):
-                raise CallbackError(20, "a callback is not callable")
             callback(user_data=self._user_data, **values)
 
     def fail(self, code, text):
@@ -604,20 +618,11 @@ class TVCMI_client:
 
     # -- files
 
-    def get_cert_path(self):
-        return self._path + "-cert.pem"
-
-    def get_key_path(self):
-        return self._path + "-key.pem"
-
-    def get_csr_path(self):
-        return self._path + "-csr.pem"
-
-    def get_cert_der_path(self):
-        return self._path + "-cert.der"
-
-    def get_key_der_path(self):
-        return self._path + "-key.der"
+    get_cert_path = _file("-cert.pem")
+    get_key_path = _file("-key.pem")
+    get_csr_path = _file("-csr.pem")
+    get_cert_der_path = _file("-cert.der")
+    get_key_der_path = _file("-key.der")
 
     def get_ca_path(self):
         return self.parameters["CaFile"]
@@ -625,12 +630,7 @@ class TVCMI_client:
     def get_ca_der_path(self):
         return self.parameters["CertFolder"] + "/ca.der"
 
-    def read_cert_from_file(self):
-        """The certificate as text. This and the next two raise FileError."""
-        return _setup().read(self.get_cert_path()).decode()
-
-    def read_key_from_file(self):
-        return _setup().read(self.get_key_path()).decode()
-
-    def read_ca_from_file(self):
-        return _setup().read(self.get_ca_path()).decode()
+    # Text of the file; FileError when it can't be read.
+    read_cert_from_file = _text_of(get_cert_path)
+    read_key_from_file = _text_of(get_key_path)
+    read_ca_from_file = _text_of(get_ca_path)

@@ -29,7 +29,7 @@ from teamviewer_iot import (
     KeyGenerationError,
     TLSError,
     TvcmiError,
-    _loads,
+    _error_of,
     _reason,
     _refuse,
     _text,
@@ -104,18 +104,6 @@ def learn(kinds, metrics, answer):
             if isinstance(given, dict) and given.get("matchingId") == metric["matchingId"]:
                 kind = "double" if "valueUnit" in metric else metric["valueType"]
                 kinds[str(given.get("metricId"))] = kind
-
-
-def error_of(payload):
-    """(code, text) of an agent's error; the payload itself when it isn't what is documented."""
-    error = _loads(payload)
-    if not isinstance(error, dict):
-        return 0, str(payload)[2:-1]  # escaped, whatever it is
-    try:
-        code = int(error.get("errorcode", error.get("errorCode", 0)))
-    except (ValueError, TypeError):
-        code = 0
-    return code, str(error.get("errorMessage") or error_name(code))
 
 
 # -- parameters
@@ -374,6 +362,17 @@ def link(client, port, own=True, secure=True):
         raise TLSError(_TLS_ERROR, str(e))
 
 
+def connect(client):
+    """(MQTTLink that tells the client what happens, base of its topics); raises as link()."""
+    made = link(client, "MqttPort")
+    made.set_callback(client.on_message)
+    made.on_up = client.on_up
+    made.on_ack = client.on_ack
+    made.on_down = client.on_down
+    made.on_skip = lambda topic, size: client.log("%d bytes are over MaxPacket" % size)
+    return made, "/v1.0/" + certificate(client)[0]
+
+
 def _ask(client, to, filters, topic, msg, ms):
     # Generator: one question on a link of its own. Returns the answer's (topic, msg).
     got = []
@@ -504,7 +503,7 @@ def _enrol(client):
                 time.sleep_ms(min(client.wait_ms, 10))
                 yield False
     if topic.endswith(b"/error"):
-        code, text = error_of(answer)
+        code, text = _error_of(answer)
         raise TvcmiError(code, text)
     try:
         pem, der = _pem(answer, _CERTIFICATE)
