@@ -949,7 +949,7 @@ report(empty=p.poll(20))
 
 
 def test_tls_large_write_to_a_slow_reader_arrives_whole(same, serve_tls, pki):
-    size = 3000000
+    size = 12000000  # more than Linux buffers for one connection
 
     def handler(secure):
         left = size
@@ -963,10 +963,11 @@ def test_tls_large_write_to_a_slow_reader_arrives_whole(same, serve_tls, pki):
         + """
 s = dial(False)
 t = context().wrap_socket(s, server_hostname="localhost", do_handshake_on_connect=False)
-data = memoryview(bytes(20000))
+# At most one record a time: a write that was refused has to be made again with the same bytes.
+data = memoryview(bytes(16000))
 sent = refused = 0
 while sent < size:
-    n = t.write(data[:min(20000, size - sent)])
+    n = t.write(data[:min(16000, size - sent)])
     if n is None:
         refused += 1
         time.sleep_ms(1)
