@@ -1,0 +1,218 @@
+"""
+lib/iotc.py over time and through trouble: every fault that the link's suite knows, while telemetry
+flows and commands come in; a week of token renewals on both epochs; heap and size.
+"""
+
+import json
+import time
+
+import azure_rig
+import pytest
+from azure_rig import dev, rig  # noqa: F401
+from localcloud.azure_registry import Refused
+from localcloud.faults import FAULTS, CutAt, FaultProxy
+
+# ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
+
+# The link's waits cut short; the program sends a number every 20 ms and answers commands.
+FLOW = """
+class Quick(iotc.MQTTLink):
+    backoff_ms = 20
+    backoff_max_ms = 100
+    def __init__(self, *args, **options):
+        super().__init__(*args, timeout=0.5, **options)
+
+iotc.MQTTLink = Quick
+iotc.Device.keepalive = 1
+d = device(name=NAME)
+d.setQosLevel(1)
+numbers = 0
+sent = 0
+taken = []
+calls = []
+going = True
+
+def on_sent(info):
+    taken.append(info.getPayload()["n"])
+
+def on_command(info):
+    global going
+    calls.append(info.getMessageId())
+    if info.getTag() == "stop":
+        going = False
+    info.setResponse(200, info.getPayload())
+
+d.on("MessageSent", on_sent)
+d.on("Command", on_command)
+report(code=d.connect(), error=d.error)
+longest = 0
+while going or d._hub.inflight:
+    start = time.ticks_ms()
+    d.do_next(20)
+    longest = max(longest, time.ticks_diff(time.ticks_ms(), start))
+    if going and time.ticks_diff(start, sent) > 20 and d.sendTelemetry({"n": numbers}) == 0:
+        sent = start
+        numbers += 1
+assert d.isConnected()
+report(numbers=numbers, taken=len(taken), twice=len(calls) - len(set(calls)), longest=longest)
+d.disconnect()
+"""
+
+
+def invoke_until_answered(dev, value, name="echo"):
+    """Call the device until it is there; its answer. A call in an outage may go unanswered."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return dev.invoke(name, value, 1)
+        except Refused:
+            assert time.monotonic() < deadline, "it never came back"
+            time.sleep(0.02)
+
+
+def numbers_at_hub(dev):
+    with_body = [body for _, _, body, _ in list(dev.rig.device(dev.name).telemetry)]
+    return [json.loads(body)["n"] for body in with_body]
+
+
+CUTS = {
+    "cut %s at %d" % (way, at): (CutAt, at, way) for way in ("down", "up") for at in (3, 40, 150)
+}
+ALL = dict({name: (name,) for name in FAULTS if name != "cut"}, **CUTS)
+
+
+def test_every_fault_while_telemetry_flows_and_commands_come_in(dev):
+    """
+    One device through all of them, one after the other, each on a connection of its own (to the
+    hub, or to DPS where the hub's refusal sends the device there). Nothing accepted is lost, no
+    command runs twice, no step lasts.
+    """
+    with FaultProxy("127.0.0.1", dev.rig.port) as proxy:
+        server = "%s:%d" % (proxy.host, proxy.port)
+        program = dev.start("iotc.Device.tls = False\n" + FLOW, SERVER=server)
+        assert program.next_report() == {"code": 0, "error": None}
+        for i, (name, fault) in enumerate(ALL.items()):
+            before = proxy.connections
+            proxy.apply(*fault)
+            proxy.cut()
+            dev.rig.until(lambda before=before: proxy.connections > before, 20, name)
+            assert invoke_until_answered(dev, i) == (200, i), name
+            count = dev.rig.device(dev.name).received
+            dev.rig.until(
+                lambda count=count: dev.rig.device(dev.name).received > count + 3, 20, name
+            )
+        proxy.lift()
+        assert invoke_until_answered(dev, None, "stop") == (200, None)
+        got = program.next_report(30)
+    assert got["taken"] == got["numbers"] > len(ALL)
+    assert got["twice"] == 0
+    assert sorted(set(numbers_at_hub(dev))) == list(range(got["numbers"]))
+    assert got["longest"] < 1000  # generous: this machine has other things to do as well
+
+
+# ---- a week
+
+CLOCK = """
+import sys
+import time as _real
+
+class time:
+    "The board's clock, moved by the test. ahead: seconds."
+    ahead = 0
+    def time():
+        return int(_real.time()) + time.ahead - (946684800 if EPOCH == 2000 else 0)
+    def gmtime(seconds=None):
+        seconds = time.time() if seconds is None else seconds
+        return _real.gmtime(seconds + (946684800 if EPOCH == 2000 else 0))
+    def ticks_ms():
+        return _real.ticks_add(_real.ticks_ms(), time.ahead * 1000)
+    ticks_add = _real.ticks_add
+    ticks_diff = _real.ticks_diff
+    sleep_ms = _real.sleep_ms
+    ticks_us = _real.ticks_us
+
+sys.modules["time"] = time
+"""
+
+WEEK = """
+d = device(name=NAME)
+iotc.Device.keepalive = 1177
+d.setQosLevel(1)
+watch(d, "ConnectionStatus")
+assert d.connect() == 0, d.error
+
+def settle():
+    "Until nothing is under way."
+    start = _real.ticks_ms()
+    while d._hub.inflight or not d._hub.is_connected() or d.do_next(5):
+        d.do_next(5)
+        assert _real.ticks_diff(_real.ticks_ms(), start) < 20000, d.error
+
+settle()
+for hour in range(HOURS):
+    for _ in range(4):
+        time.ahead += 900
+        d.do_next(0)
+        assert d.sendTelemetry({"n": hour}) == 0
+        settle()
+    report(hour=hour, at=time.ahead)
+    sys.stdin.readline()
+report(error=d.error, connected=d.isConnected())
+"""
+
+HOURS = 7 * 24
+
+
+@pytest.mark.parametrize("epoch", [1970, 2000])
+def test_pain_08_a_week_of_renewals_loses_nothing(board, rig, epoch, request):
+    """
+    Tokens of six hours, 168 hours; the cloud's clock follows the board's and closes the connection
+    of whoever is late. A renewal is one connection, tells nobody, and costs no message.
+    """
+    dev = azure_rig.DeviceProgram(board, rig, "week-%s-%d" % (board.name, epoch))
+    program = board.start(CLOCK + dev.source(WEEK), EPOCH=epoch, HOURS=HOURS, **dev.values())
+    try:
+        assert program.next_report()["status"] == 0
+        before = rig.server.accepted
+        for hour in range(HOURS):
+            got = program.next_report(30)
+            assert got.get("hour") == hour, got
+            rig.do(rig.azure.move_clock, got["at"])
+            program.send("go on")
+        assert program.next_report() == {"error": None, "connected": True}
+    finally:
+        rig.do(rig.azure.move_clock, 0)
+    # 6 hours less two minutes each: the 900 s steps renew a quarter of an hour early at most.
+    assert HOURS // 6 - 1 <= rig.server.accepted - before <= HOURS // 6 + 2
+    assert [json.loads(body)["n"] for body, _ in dev.telemetry(HOURS * 4)] == [
+        hour for hour in range(HOURS) for _ in range(4)
+    ]
+
+
+def test_pain_13_packet_ids_wrap_and_nobody_notices(board, rig):
+    """70,000 messages at QoS 1 would take long; the id is put near its end instead."""
+    dev = azure_rig.DeviceProgram(board, rig, "wrap-" + board.name)
+    dev.known()
+    dev.run(
+        azure_rig.CONNECT
+        + """
+d.setQosLevel(1)
+d._hub.pid = 65500
+for n in range(100):
+    while d.sendTelemetry({"n": n}):
+        d.do_next(20)
+step(d, lambda: not d._hub.inflight)
+"""
+    )
+    assert [json.loads(body)["n"] for body, _ in dev.telemetry(100)] == list(range(100))
+
+
+# ---- size and heap (32 bit)
+
+
+def test_size(mpy_size):
+    """What a board holds for Azure, beside the link."""
+    assert mpy_size("lib/iotc.py") <= 9000
+    assert mpy_size("lib/iotc_wire.py") <= 2000
+    assert mpy_size("lib/iotc_dps.py") <= 1700  # loaded while registering only
+    assert mpy_size("lib/iotc_preview.py") <= 1000  # loaded by programs of before 2020 only
