@@ -963,16 +963,17 @@ def test_tls_large_write_to_a_slow_reader_arrives_whole(same, serve_tls, pki):
         + """
 s = dial(False)
 t = context().wrap_socket(s, server_hostname="localhost", do_handshake_on_connect=False)
-# At most one record a time: a write that was refused has to be made again with the same bytes.
-data = memoryview(bytes(16000))
-sent = refused = 0
+block = bytes(16000)
+sent = refused = off = 0
 while sent < size:
-    n = t.write(data[:min(16000, size - sent)])
+    # What was not taken is offered again, no more and no less: a record may be under way with it.
+    n = t.write(block, off, len(block) - off)
     if n is None:
         refused += 1
         time.sleep_ms(1)
     else:
         sent += n
+        off = (off + n) % len(block)
 report(sent=sent, refused=refused > 0, answer=[wait(t.read, 1) for _ in range(3)])
 """,
         port=serve_tls("good", handler),

@@ -18,7 +18,8 @@ PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER = 0, 1
 CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED = 0, 1, 2
 MBEDTLS_VERSION = "OpenSSL for " + ssl.OPENSSL_VERSION
 _EAGAIN = ERRNO["EAGAIN"]
-_MAX_RECORD = 16384
+_MAX_RECORD = 4096  # what one record of a write holds, as MicroPython configures mbedTLS
+_READ_SIZE = 16384
 
 # OpenSSL's verify codes -> mbedtls_x509_crt_verify_info(). OpenSSL names the first fault, mbedTLS
 # all.
@@ -218,7 +219,7 @@ class SSLSocket(Stream):
     def _feed(self):
         """Take in what the socket has; False at its end. OSError(EAGAIN): nothing yet."""
         try:
-            data = self._sock._take(_MAX_RECORD)
+            data = self._sock._take(_READ_SIZE)
         except OSError as error:
             if error.errno != _EAGAIN:
                 self._failure = error.args
