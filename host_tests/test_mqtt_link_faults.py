@@ -16,7 +16,48 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 from localcloud.faults import FAULTS, CutAt
 
 
-@pytest.mark.parametrize("fault", sorted(set(FAULTS) - {"cut"}))
+STALLS = ("silent", "never_reads", "stall_mid_packet", "stall_mid_connack", "stall_mid_suback", "stall_mid_ack")  # fmt: skip
+DEAD = ("swallow_pings", "half_open")
+ENDS = ("close_at_once", "half_packet_then_end")
+GARBAGE = (
+    "garbage", "random_garbage", "wrong_flags", "reserved_type_0", "reserved_type_15", "client_packet",
+    "qos_3", "second_connack", "publish_before_connack", "five_byte_length", "length_256_mb",
+    "topic_past_end", "packet_id_0", "puback_too_long",
+)  # fmt: skip
+REFUSALS = tuple(sorted(name for name in FAULTS if name.startswith("connack_")))
+# These have a test of their own, or take a count.
+ELSEWHERE = ("cut", "freeze")
+OTHERS = tuple(
+    sorted(set(FAULTS) - {*STALLS, *DEAD, *ENDS, *GARBAGE, *REFUSALS, *ELSEWHERE})
+)
+
+
+@pytest.mark.parametrize("fault", STALLS)
+def test_pain_01_a_peer_that_stalls_blocks_nothing(board, broker, fault):
+    check_in_flight(board, broker, lambda proxy, name: proxy.apply(fault))
+
+
+@pytest.mark.parametrize("fault", DEAD)
+def test_pain_07_a_dead_peer_is_noticed_by_keepalive(board, broker, fault):
+    check_in_flight(board, broker, lambda proxy, name: proxy.apply(fault))
+
+
+@pytest.mark.parametrize("fault", ENDS)
+def test_pain_24_half_a_packet_and_an_end_is_no_message(board, broker, fault):
+    check_in_flight(board, broker, lambda proxy, name: proxy.apply(fault))
+
+
+@pytest.mark.parametrize("fault", GARBAGE)
+def test_pain_25_garbage_ends_the_connection_and_not_the_link(board, broker, fault):
+    check_in_flight(board, broker, lambda proxy, name: proxy.apply(fault))
+
+
+@pytest.mark.parametrize("fault", REFUSALS)
+def test_a_refused_connack_is_tried_again(board, broker, fault):
+    check_in_flight(board, broker, lambda proxy, name: proxy.apply(fault))
+
+
+@pytest.mark.parametrize("fault", OTHERS)
 def test_fault(board, broker, fault):
     check_in_flight(board, broker, lambda proxy, name: proxy.apply(fault))
 

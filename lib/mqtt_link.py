@@ -466,7 +466,7 @@ class MQTTLink(MQTTClient):
             if up and _since(self._up_at) > self._stream.timeout_ms:
                 self._failures = 0
             elif up and self._failures > 1:
-                e = OSError(e.args[0], "%s; soon after connecting, again and again: another client with this id?" % e)
+                e = OSError(e.args[0], "%s; soon after connecting, again: another client with this id?" % e.args[-1])
             self.error = e
             self._wait = min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms) * _random16() >> 16
             self._failures += 1
