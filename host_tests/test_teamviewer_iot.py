@@ -917,6 +917,31 @@ report(order=[(name, code, text[:25]) for name, code, text in order], more=drive
     assert got["order"][3][2] == got["order"][4][2] == "Sensor was deleted."
 
 
+def test_the_same_words_later_are_another_answer(device, agent):
+    """An agent that answers once may say the same again, in the other place, to a later call."""
+    service = agent.service("teamviewer")
+    answer = service._answer
+
+    async def once(connector, messages):
+        await answer(connector, messages[:1])
+
+    service._answer = once
+    try:
+        got = device.run(
+            """
+c = connected()
+report(code=ask(c, c.delete_metric, {"metrics": [{"metricId": "m"}]}, "none")["error_code"])
+start = time.ticks_ms()
+while time.ticks_diff(time.ticks_ms(), start) < 2100:
+    c.do_next(100)
+report(code=ask(c, c.delete_sensor, "none")["error_code"])
+"""
+        ).reports
+    finally:
+        service._answer = answer
+    assert got == [{"code": 15}, {"code": 15}]
+
+
 @pytest.mark.parametrize("style", ["documents", "python", "node"])
 def test_agents_that_answer_in_one_place_only_are_understood(device, agent, style):
     service = agent.service("teamviewer")

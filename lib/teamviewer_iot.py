@@ -25,6 +25,7 @@ from netstream import TLSError as _PeerError
 
 _CALLS_MAX = const(16)  # calls that wait for their answer, sensors listened to
 _TIMEOUT = const(30)  # s
+_COPY_MS = const(2000)  # in which the same answer on another topic is a copy
 
 _UNAVAILABLE = const(3)  # CONNACK's "server unavailable": also for an agent that can't be reached
 _TLS_ERROR = const(21)
@@ -265,10 +266,10 @@ class TVCMI_client:
     """
 
     on_api_connect = on_api_disconnect = on_api_response = on_api_error = on_api_log = None
-    # Without underscore: what teamviewer_setup uses.
+    # What has no underscore and is not documented is for teamviewer_setup.
     job = _link = None
     wait_ms = _inbox = 0
-    _copy = ((), (), None)
+    _copy = ((), (), None, 0)
 
     def __init__(self, parameters, user_data=None):
         self.parameters = given = _setup().configure(parameters)
@@ -324,8 +325,7 @@ class TVCMI_client:
         OVERRIDE deletes key, request and certificate first. SMART does so when the agent refuses
         the certificate or does not answer a ping; an agent that can't be reached, or whose own
         certificate is not accepted, is reported instead.
-        Raises DirectoryError when CertFolder can't be made, InputError for a bad OverrideCerts or
-        ClientName.
+        Raises DirectoryError when CertFolder can't be made.
         """
         if not self.job:
             self.job = _setup().provision(self)
@@ -552,16 +552,18 @@ class TVCMI_client:
             code, text = _error_of(msg)
         elif route.endswith("/info"):
             route = route[:-5]
-        seen, routes, last = self._copy
+        seen, routes, last, at = self._copy
+        now = time.ticks_ms()
         if msg == last and route in routes and topic not in seen:
-            seen.append(topic)
-            return
+            if time.ticks_diff(now, at) < _COPY_MS:
+                seen.append(topic)
+                return
         answer = None if failed else _loads(msg)
         call = self._find(route, _key(answer))
         if call:
             if len(call.routes) > 1:
                 # An agent that answers this on several topics sends the same there again.
-                self._copy = ([topic], call.routes, msg)
+                self._copy = ([topic], call.routes, msg, now)
             if route.endswith("/metric") and isinstance(answer, list):
                 _setup().learn(self._kinds, call.body["metrics"], answer)
             self._finish(call, msg, code, text)

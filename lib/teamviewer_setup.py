@@ -406,6 +406,9 @@ def _ask(client, to, filters, topic, msg, ms):
 def provision(client):
     """TVCMI_client.provision() as a generator; yields whether it did something."""
     _make_folder(client.parameters["CertFolder"])
+    if not _exists(client.get_key_path()):
+        # From .py files this is a second of compiling on a board: not a step of do_next().
+        import p256  # noqa: F401
     return _provision(client)
 
 
