@@ -56,9 +56,10 @@ def start(settings=(), name=None):
     Start a broker on a free port; returns a Broker.
 
     settings: further lines of mosquitto.conf, as ("max_inflight_messages 0",); amqtt has none of
-    them. name: "mosquitto" or "amqtt" to insist on one. Raises processes.Ended when it does not
-    get ready.
+    them. name: "mosquitto" or "amqtt" to insist on one, as PICOLINK_BROKER does. Raises
+    processes.Ended when it does not get ready.
     """
+    name = name or os.environ.get("PICOLINK_BROKER")
     name = name or ("mosquitto" if mosquitto() else "amqtt")
     failure = None
     for _ in range(_ATTEMPTS):
