@@ -36,6 +36,8 @@ def plain(text, others):
 
 def quote(text):
     """Return text (str) percent-encoded (RFC 3986): all but letters, digits and - . _ ~"""
+    if plain(text, "-._~"):
+        return text
     out = bytearray()
     for c in text.encode():
         out.extend(bytes((c,)) if plain(chr(c), "-._~") else b"%%%02X" % c)
