@@ -128,8 +128,8 @@ def round_trip(name):
             up2 += 1
 
 def collected(depth):
-    # A conservative collector takes what lies about on the C stack for pointers; other depths, other
-    # leftovers.
+    # A conservative collector takes what lies about on the C stack for pointers; other depths,
+    # other leftovers.
     if depth:
         return collected(depth - 1)
     gc.collect()

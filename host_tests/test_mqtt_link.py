@@ -1,5 +1,6 @@
 """
-mqtt_link, read as its specification: what a program may rely on, against a broker that is not ours.
+mqtt_link, read as its specification: what a program may rely on, against a broker that is not
+ours.
 
 How it stands up to a peer that breaks the rules is in test_mqtt_link_faults.py.
 """
@@ -13,7 +14,7 @@ from link_rig import Observer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
-from localcloud.faults import CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE, Connack, Fault, FaultProxy
+from localcloud.faults import CONNECT, SUBACK, SUBSCRIBE, Connack, Fault, FaultProxy
 
 # Every program starts with this: a link, and run(condition) that steps it until something is so.
 LINK = """
@@ -341,7 +342,7 @@ def test_retain_flag_reaches_those_who_want_it(board, broker, observer):
         """
         link = make()
         heard = []
-        link.set_callback(lambda topic, msg, retained: heard.append((msg, retained)), retained=True)
+        link.set_callback(lambda topic, msg, flag: heard.append((msg, flag)), retained=True)
         link.connect()
         link.subscribe("kept/x", 1)
         run(lambda: heard)
@@ -685,7 +686,9 @@ def test_credentials_that_raise_are_a_failed_attempt_and_no_crash(board, broker)
     assert "clock not set" in report["said"] and len(report["downs"]) == 1
 
 
-def test_credentials_are_renewed_before_they_end_and_nothing_is_lost(board, broker, observer, proxy):
+def test_credentials_are_renewed_before_they_end_and_nothing_is_lost(
+    board, broker, observer, proxy
+):
     """Three lifetimes pass while messages of all three kinds flow both ways."""
     packets = Recorder.on(proxy)
     program = start(
@@ -723,7 +726,9 @@ def test_credentials_are_renewed_before_they_end_and_nothing_is_lost(board, brok
     # Planned: each goodbye was said by the link itself, one reconnect for each token.
     assert report["downs"] == ["None"] * len(report["downs"])
     connects = [packet for packet in packets if packet[0] >> 4 == CONNECT]
-    assert [packet[-7:] for packet in connects] == [b"token-%d" % (i + 1) for i in range(len(connects))]
+    assert [packet[-7:] for packet in connects] == [
+        b"token-%d" % (i + 1) for i in range(len(connects))
+    ]
     assert len(connects) == 6
 
 

@@ -16,20 +16,36 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 from localcloud.faults import FAULTS, CutAt
 
 
-STALLS = ("silent", "never_reads", "stall_mid_packet", "stall_mid_connack", "stall_mid_suback", "stall_mid_ack")  # fmt: skip
+STALLS = (
+    "silent",
+    "never_reads",
+    "stall_mid_packet",
+    "stall_mid_connack",
+    "stall_mid_suback",
+    "stall_mid_ack",
+)
 DEAD = ("swallow_pings", "half_open")
 ENDS = ("close_at_once", "half_packet_then_end")
 GARBAGE = (
-    "garbage", "random_garbage", "wrong_flags", "reserved_type_0", "reserved_type_15", "client_packet",
-    "qos_3", "second_connack", "publish_before_connack", "five_byte_length", "length_256_mb",
-    "topic_past_end", "packet_id_0", "puback_too_long",
-)  # fmt: skip
+    "garbage",
+    "random_garbage",
+    "wrong_flags",
+    "reserved_type_0",
+    "reserved_type_15",
+    "client_packet",
+    "qos_3",
+    "second_connack",
+    "publish_before_connack",
+    "five_byte_length",
+    "length_256_mb",
+    "topic_past_end",
+    "packet_id_0",
+    "puback_too_long",
+)
 REFUSALS = tuple(sorted(name for name in FAULTS if name.startswith("connack_")))
 # These have a test of their own, or take a count.
 ELSEWHERE = ("cut", "freeze")
-OTHERS = tuple(
-    sorted(set(FAULTS) - {*STALLS, *DEAD, *ENDS, *GARBAGE, *REFUSALS, *ELSEWHERE})
-)
+OTHERS = tuple(sorted(set(FAULTS) - {*STALLS, *DEAD, *ENDS, *GARBAGE, *REFUSALS, *ELSEWHERE}))
 
 
 @pytest.mark.parametrize("fault", STALLS)

@@ -121,7 +121,9 @@ def test_localhost_by_name(board, echo):
 
 @pytest.mark.parametrize("form", ["der", "pem"])
 @pytest.mark.parametrize("place", ["bytes", "file"])
-def test_pain_16_ca_as_der_or_pem_from_file_or_bytes(board, echo, authority, tmp_path, form, place):
+def test_pain_16_ca_as_der_or_pem_from_file_or_bytes(
+    board, echo, authority, tmp_path, form, place
+):
     server = echo(authority.issue_server(["127.0.0.1"]).server_context())
     ca = authority.der if form == "der" else authority.pem
     if place == "file":
@@ -171,7 +173,9 @@ def test_pain_10_a_certificate_failure_names_its_reason_and_cure(board, echo, au
     span = {"expired": (days(-20), days(-10)), "clock": (days(10), days(20))}.get(
         reason, (None, None)
     )
-    server = echo(signer.issue_server(names, not_before=span[0], not_after=span[1]).server_context())
+    server = echo(
+        signer.issue_server(names, not_before=span[0], not_after=span[1]).server_context()
+    )
     said = says(board, server, "talk({'ca': ca})", ca=authority.der)
     assert said.startswith("TLSError: " + reason + ": ")
     cure = {"ca": "root", "host": "127.0.0.1", "expired": "clock", "clock": "sync NTP"}[reason]
@@ -181,9 +185,13 @@ def test_pain_10_a_certificate_failure_names_its_reason_and_cure(board, echo, au
 def test_verification_off_only_in_so_many_words(board, echo, authority):
     server = echo(pki.Authority("stranger").issue_server(["x.example.org"]).server_context())
     assert says(board, server, "talk({'verify': False})") == "hello\n"
-    assert says(board, server, "talk({'verify': True})").startswith("ValueError: ssl: bad ca: pass the")
+    assert says(board, server, "talk({'verify': True})").startswith(
+        "ValueError: ssl: bad ca: pass the"
+    )
     assert says(board, server, "talk(True)").startswith("ValueError: ssl: bad ca: pass the")
-    assert says(board, server, "talk({'server_hostname': 'x'})").startswith("ValueError: ssl: bad ca: pass the")
+    assert says(board, server, "talk({'server_hostname': 'x'})").startswith(
+        "ValueError: ssl: bad ca: pass the"
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +212,9 @@ def test_unusable_tls_material_is_a_valueerror(board, echo, ssl_options, why):
 
 def test_unset_clock_is_said_before_dialling(board, echo, authority):
     server = echo(authority.issue_server(["127.0.0.1"]).server_context())
-    source = STREAM + """
+    source = (
+        STREAM
+        + """
 class Unset:
     # A board that has never heard of NTP starts in 2000 or 1970; all else is the real thing.
     ticks_ms, ticks_add, ticks_diff = time.ticks_ms, time.ticks_add, time.ticks_diff
@@ -214,6 +224,7 @@ class Unset:
 netstream.time = Unset
 report(said=talk({"ca": ca}), plain=talk({"verify": False}))
 """
+    )
     report = board.run(source, port=server.port, ca=authority.der).report
     assert report["said"] == "TLSError: clock not set: sync NTP before connecting"
     assert server.peers == []
@@ -232,7 +243,9 @@ def test_nobody_there(board):
 
 
 def test_pain_12_dns_failure_is_named_and_a_known_address_is_not_asked_for_again(board, echo):
-    source = STREAM + """
+    source = (
+        STREAM
+        + """
 import socket
 asked = []
 class Sockets:
@@ -258,6 +271,7 @@ drive(stream.open(), stream)
 port = 1
 report(again=again, after_failure=len(asked), said=talk(host="no-such-host.invalid"))
 """
+    )
     report = board.run(source, port=echo().port).report
     assert report["again"] == 1 and report["after_failure"] == 2
     assert report["said"].startswith("OSError: DNS can't resolve no-such-host.invalid")
@@ -266,16 +280,18 @@ report(again=again, after_failure=len(asked), said=talk(host="no-such-host.inval
 def test_pain_22_end_of_stream_is_an_error_and_not_nothing_yet(board):
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
-        said = board.run(
-            STREAM + "report(said=talk())", port=server.getsockname()[1]
-        ).report["said"]
+        said = board.run(STREAM + "report(said=talk())", port=server.getsockname()[1]).report[
+            "said"
+        ]
     assert said in ("OSError: connection closed by the peer", "OSError: connection lost")
 
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_pain_03_nothing_yet_is_none_with_and_without_tls(board, echo, authority, tls):
     context = authority.issue_server(["127.0.0.1"]).server_context() if tls else None
-    source = STREAM + """
+    source = (
+        STREAM
+        + """
 stream = NetStream("127.0.0.1", port, tls_context({"ca": ca} if tls else None))
 drive(stream.open(), stream)
 drive(stream.send(b"x"), stream)
@@ -284,6 +300,7 @@ while stream.readinto(buf) is None:
     stream.wait(10)
 report(idle=[stream.readinto(buf) for _ in range(5)])
 """
+    )
     report = board.run(source, port=echo(context).port, ca=authority.der, tls=tls).report
     assert report["idle"] == [None] * 5
 
@@ -301,11 +318,14 @@ class SilentServer:
 
 def test_pain_04_a_handshake_that_stalls_ends_at_its_deadline_in_short_steps(board, authority):
     with SilentServer() as port:
-        source = STREAM + """
+        source = (
+            STREAM
+            + """
 start = time.ticks_ms()
 said = talk({"ca": ca}, timeout=0.5)
 report(said=said, ms=time.ticks_diff(time.ticks_ms(), start))
 """
+        )
         report = board.run(source, port=port, ca=authority.der).report
     assert report["said"].startswith("OSError: no TLS handshake within")
     assert 400 < report["ms"] < 5000
@@ -375,10 +395,15 @@ netstream.select = Select
 
 
 def test_pain_01_a_board_with_lwip_is_never_put_into_blocking_mode(board, echo, broker):
-    assert board.run(LWIP + STREAM + "report(said=talk(words=b'x' * 5000))", port=echo().port).report[
-        "said"
-    ] == "x" * 5000
-    source = LWIP + """
+    assert (
+        board.run(LWIP + STREAM + "report(said=talk(words=b'x' * 5000))", port=echo().port).report[
+            "said"
+        ]
+        == "x" * 5000
+    )
+    source = (
+        LWIP
+        + """
 from mqtt_link import MQTTLink
 link = MQTTLink("lwip", host, port)
 link.connect()
@@ -391,4 +416,5 @@ while not got or link.inflight:
 link.disconnect()
 report(got=got)
 """
+    )
     assert board.run(source, host=broker.host, port=broker.port).report == {"got": [1500]}

@@ -1,9 +1,13 @@
-# mqtt_link: umqtt.simple made cooperative. Stands on umqtt.simple and netstream; knows MQTT 3.1.1 and no service.
+# mqtt_link: umqtt.simple made cooperative. Stands on umqtt.simple and netstream; knows MQTT 3.1.1
+# and no service.
 #
-# do_next() is the whole engine: one bounded step that dials, reads, writes, pings, resends and reconnects, and never waits
-# longer than it is told. publish() and subscribe() only queue. Nothing is allocated while idle; a packet longer than
-# max_packet is skipped as it streams by; what the broker has not acknowledged is kept and sent again after a reconnect.
-# On a board each function costs about 90 bytes of heap before its first line: hence fewer and longer ones than elsewhere.
+# do_next() is the whole engine: one bounded step that dials, reads, writes, pings, resends and
+# reconnects, and never waits longer than it is told. publish() and subscribe() only queue. Nothing
+# is allocated while idle; a packet longer than max_packet is skipped as it streams by; what the
+# broker has not acknowledged is kept and sent again after a reconnect.
+#
+# On a board each function costs about 90 bytes of heap before its first line: hence fewer and
+# longer ones here than elsewhere.
 
 import os
 from time import sleep_ms, ticks_diff, ticks_ms
@@ -34,12 +38,14 @@ _FROM_BROKER = b"\x20\x40\x50\x62\x70\x90\xb0\xd0"
 _DUP = const(8)
 # A payload longer than this is not copied beside its header but sent from where it lies.
 _COPY_MAX = const(1024)
-# QoS 2 messages a broker may leave unreleased before it counts as broken (MQTT 3.1.1 sets no limit).
+# QoS 2 messages a broker may leave unreleased before it counts as broken (MQTT 3.1.1 sets no
+# limit).
 _UNRELEASED_MAX = const(256)
 _LENGTH_MAX = const(268435455)
 # One wait inside do_next() lasts at most this many ms, so that no timer is missed.
 _WAIT_MAX = const(1000)
-# ticks_ms() wraps after 12 days on 32-bit boards: a longer credential lifetime is renewed earlier than it need be.
+# ticks_ms() wraps after 12 days on 32-bit boards: a longer credential lifetime is renewed earlier
+# than it need be.
 _LIFETIME_MAX = const(432000)
 
 _ENOTCONN = const(107)
@@ -48,10 +54,14 @@ _ETIMEDOUT = const(110)
 
 
 class Full(OSError):
-    """`window` messages wait for the broker. Call do_next() and publish again, or publish with wait_ms."""
+    """
+    `window` messages wait for the broker. Call do_next() and publish again, or publish with
+    wait_ms.
+    """
 
 
-_BYTES = (bytes, bytearray, memoryview)  # made once: a tuple written where it is used is made at each call
+# Made once: a tuple written where it is used is made at each call.
+_BYTES = (bytes, bytearray, memoryview)
 
 
 def _encode(s, what):
@@ -73,7 +83,12 @@ def _topic(s, qos, is_filter=False):
     if is_filter:
         levels = s.split(b"/")
         for level in levels:
-            if len(level) > 1 and (43 in level or 35 in level) or level == b"#" and levels[-1] is not level:
+            if (
+                len(level) > 1
+                and (43 in level or 35 in level)
+                or level == b"#"
+                and levels[-1] is not level
+            ):
                 raise ValueError("topic filter: + and # must fill a level, # the last one")
     return s
 
@@ -102,7 +117,8 @@ def _string(s):
 
 
 def _head(item):
-    # Of a message in the window: 2 bytes of packet id, then the packet, with or without its payload.
+    # Of a message in the window: 2 bytes of packet id, then the packet, with or without its
+    # payload.
     return item[0] if isinstance(item, tuple) else item
 
 
@@ -116,23 +132,32 @@ def _random16():
 
 class MQTTLink(MQTTClient):
     """
-    An MQTT 3.1.1 client that never blocks and mends itself. umqtt.simple's names, with these differences: publish() and
-    subscribe() return at once, do_next() does the work, and connecting, reconnecting and subscribing again are its business.
+    An MQTT 3.1.1 client that never blocks and mends itself. umqtt.simple's names, with these
+    differences: publish() and subscribe() return at once, do_next() does the work, and connecting,
+    reconnecting and subscribing again are its business.
 
-    client_id, server, user, password, keepalive (s, 0 = off): as in umqtt.simple, str or bytes. port: 0 for the usual one,
-        1883, with TLS 8883, with WebSocket 80 and 443.
-    ssl, ssl_params: what netstream.tls_context() takes; "server_hostname" in the dict overrides the name to verify.
-    credentials: a callable asked at each connect -> (user, password) or (user, password, lifetime in s); with a lifetime the
-        link reconnects before it ends (120 s before, or after four fifths of a short one), losing nothing.
-    clean_session: False keeps subscriptions and unfinished QoS 1 and 2 across connections; exactly-once QoS 2 needs it.
-    window: most messages kept until acknowledged, sent or not. max_packet: longest packet taken in (bytes), a buffer's size.
-    timeout: seconds for each wait (dialling, handshake, CONNACK, SUBACK, PINGRESP, a stalled packet; acknowledgements: twice).
+    client_id, server, user, password, keepalive (s, 0 = off): as in umqtt.simple, str or bytes.
+        port: 0 for the usual one, 1883, with TLS 8883, with WebSocket 80 and 443.
+    ssl, ssl_params: what netstream.tls_context() takes; "server_hostname" in the dict overrides
+        the name to verify.
+    credentials: a callable asked at each connect -> (user, password) or (user, password, lifetime
+        in s); with a lifetime the link reconnects before it ends (120 s before, or after four
+        fifths of a short one), losing nothing.
+    clean_session: False keeps subscriptions and unfinished QoS 1 and 2 across connections;
+        exactly-once QoS 2 needs it.
+    window: most messages kept until acknowledged, sent or not. max_packet: longest packet taken in
+        (bytes), a buffer's size.
+    timeout: seconds for each wait (dialling, handshake, CONNACK, SUBACK, PINGRESP, a stalled
+        packet; acknowledgements: twice).
     websocket: path for MQTT over WebSocket, such as "/mqtt" (needs websocket_stream.py).
 
-    Hooks, all None at first: on_up(session_present), on_down(error or None) after a connection or an attempt has ended,
-    on_ack(pid, code): 0 to 2 = taken by the broker (for a SUBSCRIBE the granted QoS), 0x80 = refused, 0xFF = given up;
-    on_skip(topic, size): a packet over max_packet was passed over (acknowledged, not delivered).
-    A callback or hook must not call do_next(). If it raises, its exception comes out of do_next(); its message counts as taken.
+    Hooks, all None at first; those of the program's own callbacks that raise have their exception
+    come out of do_next(), and the message counts as taken. None of them may call do_next().
+    on_up(session_present)
+    on_down(error or None): a connection, or an attempt at one, has ended
+    on_ack(pid, code): 0 to 2 = taken by the broker (for a SUBSCRIBE the granted QoS), 0x80 =
+        refused, 0xFF = given up by discard()
+    on_skip(topic, size): a packet over max_packet was passed over (acknowledged, not delivered)
 
     Raises ValueError for an argument MQTT or TLS can't use.
     """
@@ -153,14 +178,14 @@ class MQTTLink(MQTTClient):
         password=None,
         keepalive=60,
         ssl=None,
-        ssl_params={},
+        ssl_params={},  # noqa: B006 (umqtt.simple's own signature; never changed here)
         *,
         credentials=None,
         clean_session=True,
         window=16,
         max_packet=2048,
         timeout=10,
-        websocket=None
+        websocket=None,
     ):
         if not 0 <= keepalive < 65536:
             raise ValueError("keepalive must be 0 to 65535 s")
@@ -171,7 +196,9 @@ class MQTTLink(MQTTClient):
             port = (443 if ssl else 80) if websocket else 8883 if ssl else 1883
         super().__init__(_encode(client_id, "client_id"), server, port, user, password, keepalive)
         params = ssl if isinstance(ssl, dict) else ssl_params
-        self._stream = Stream(server, port, tls_context(ssl, ssl_params), params.get("server_hostname"), timeout)
+        self._stream = Stream(
+            server, port, tls_context(ssl, ssl_params), params.get("server_hostname"), timeout
+        )
         self._stream.path = websocket
         self.credentials = credentials
         self.clean_session = clean_session
@@ -181,10 +208,12 @@ class MQTTLink(MQTTClient):
         self._rx = bytearray(max_packet)
         self._view = memoryview(self._rx)
         self._tx = bytearray(64)
-        # Unacknowledged messages in order: each as bytes (2 of packet id, then the packet) or as (such a head, payload);
-        # after PUBREC as a PUBREL. The first _sent of them went out on this connection.
+        # Unacknowledged messages in order: each as bytes (2 of packet id, then the packet) or as
+        # (such a head, payload); after PUBREC as a PUBREL. The first _sent of them went out on
+        # this connection.
         self._window = []
-        # [filter, qos or None to unsubscribe, packet id of the call that waits for its answer or 0, broker was asked]
+        # [filter, qos or None to unsubscribe, packet id of the call that waits for its answer or
+        # 0, broker was asked]
         self._filters = []
         self._unreleased = []  # ids of QoS 2 messages received and not yet released
         self._close()
@@ -197,25 +226,35 @@ class MQTTLink(MQTTClient):
         return len(self._window)
 
     def is_connected(self):
-        """Return whether the broker has accepted the connection and nothing is known to be wrong with it."""
+        """
+        Return whether the broker has accepted the connection and nothing is known to be wrong with
+        it.
+        """
         return self._up
 
     def set_callback(self, f, retained=False):
-        """f(topic, msg), both bytes, hears each message; with retained=True f(topic, msg, retained) also the retain flag."""
+        """
+        f(topic, msg), both bytes, hears each message; with retained=True f(topic, msg, retained)
+        also the retain flag.
+        """
         self.cb = f
         self._flags = retained
 
     def set_last_will(self, topic, msg, retain=False, qos=0):
-        """The message the broker sends for us if the connection ends without disconnect(); used from the next connect on."""
+        """
+        The message the broker sends for us if the connection ends without disconnect(); used from
+        the next connect on.
+        """
         super().set_last_will(_topic(topic, qos), _encode(msg, "msg"), retain, qos)
 
     def connect(self, clean_session=None, timeout=None):
         """
         Connect and wait for it. Programs that only call do_next() don't need this.
 
-        clean_session: overrides the constructor's. timeout: s for the whole; otherwise each stage has its own deadline.
-        Returns whether the broker had a session. Raises what ended the first attempt: OSError, TLSError, MQTTException(code,
-        text) for a refusal. do_next() goes on trying all the same; disconnect() ends that.
+        clean_session: overrides the constructor's. timeout: s for the whole; otherwise each stage
+            has its own deadline. Returns whether the broker had a session. Raises what ended the
+            first attempt: OSError, TLSError, MQTTException(code, text) for a refusal. do_next()
+            goes on trying all the same; disconnect() ends that.
         """
         if self._calling:
             raise OSError(-1, "connect() can't wait inside a callback")
@@ -236,8 +275,10 @@ class MQTTLink(MQTTClient):
         return self._present
 
     def disconnect(self, wait_ms=1000):
-        """Wait at most wait_ms for acknowledgements, send DISCONNECT, close, and stay away until connect(). Messages not
-        acknowledged stay in the window."""
+        """
+        Wait at most wait_ms for acknowledgements, send DISCONNECT, close, and stay away until
+        connect(). Messages not acknowledged stay in the window.
+        """
         start = ticks_ms()
         while self._up and not self._calling and (self._window or self._out or self._waiting):
             left = wait_ms - _since(start)
@@ -251,11 +292,12 @@ class MQTTLink(MQTTClient):
         """
         Queue one message, sent in one write if the socket has room; returns at once.
 
-        topic, msg: str or bytes. A msg over 1 KB is not copied: leave a bytearray alone until it is acknowledged.
-        Returns the packet id, 0 at QoS 0; on_ack(id, code) follows when the broker has taken it. While offline, QoS 1 and 2
-        are kept for the next connection.
-        Raises ValueError for a topic MQTT forbids (3.1.1, 4.7) or a message over 256 MB, Full when the window is full and
-        stays so for wait_ms, OSError(ENOTCONN) for QoS 0 while offline.
+        topic, msg: str or bytes. A msg over 1 KB is not copied: leave a bytearray alone until it
+            is acknowledged. Returns the packet id, 0 at QoS 0; on_ack(id, code) follows when the
+            broker has taken it. While offline, QoS 1 and 2 are kept for the next connection.
+            Raises ValueError for a topic MQTT forbids (3.1.1, 4.7) or a message over 256 MB, Full
+            when the window is full and stays so for wait_ms, OSError(ENOTCONN) for QoS 0 while
+            offline.
         """
         topic = _topic(topic, qos)
         msg = _encode(msg, "msg")
@@ -313,10 +355,12 @@ class MQTTLink(MQTTClient):
 
     def subscribe(self, topic, qos=0):
         """
-        Subscribe, now if connected and again after every reconnect that finds no session; returns at once.
+        Subscribe, now if connected and again after every reconnect that finds no session; returns
+        at once.
 
-        topic: a filter, or a list of (filter, qos) that goes out as one SUBSCRIBE. Returns the packet id; on_ack(id, code)
-        follows, 0x80 when the broker refused any of them. Raises ValueError for a bad filter or qos.
+        topic: a filter, or a list of (filter, qos) that goes out as one SUBSCRIBE. Returns the
+            packet id; on_ack(id, code) follows, 0x80 when the broker refused any of them. Raises
+            ValueError for a bad filter or qos.
         """
         pid = self._next_pid()
         entries = []
@@ -332,11 +376,17 @@ class MQTTLink(MQTTClient):
         return pid
 
     def unsubscribe(self, topic):
-        """Undo subscribe(topic), now or when connected again. Returns the packet id; on_ack(id, 0) follows. Raises ValueError."""
+        """
+        Undo subscribe(topic), now or when connected again. Returns the packet id; on_ack(id, 0)
+        follows. Raises ValueError.
+        """
         return self.subscribe(topic, None)
 
     def discard(self):
-        """Give up every message not yet acknowledged; on_ack(id, 0xFF) for each. The broker may have them all the same."""
+        """
+        Give up every message not yet acknowledged; on_ack(id, 0xFF) for each. The broker may have
+        them all the same.
+        """
         window, self._window = self._window, []
         self._sent = 0
         for item in window:
@@ -347,8 +397,9 @@ class MQTTLink(MQTTClient):
         """
         One step: dial, read, deliver, acknowledge, send, ping, renew, reconnect: whatever is due.
 
-        wait_ms: how long to wait at most (and never over 1000) when there is nothing to do yet. Returns True when something
-        happened. Network trouble is never raised: `error` holds the last failure, on_down hears of it, the link dials again.
+        wait_ms: how long to wait at most (and never over 1000) when there is nothing to do yet.
+            Returns True when something happened. Network trouble is never raised: `error` holds
+            the last failure, on_down hears of it, the link dials again.
         """
         if self._stopped or self._calling:
             return False
@@ -435,7 +486,8 @@ class MQTTLink(MQTTClient):
             if not self._read():
                 stream.in_time("CONNACK")
                 yield
-        # Nothing behind the CONNACK has been looked at yet: the program hears of the connection first.
+        # Nothing behind the CONNACK has been looked at yet: the program hears of the connection
+        # first.
         self._call(self.on_up, self._present)
         if self._up:
             self._subscribe()
@@ -443,9 +495,12 @@ class MQTTLink(MQTTClient):
             self._parse()
 
     def _subscribe(self):
-        # One SUBSCRIBE, and one UNSUBSCRIBE, for all filters of which this session of the broker does not know yet.
+        # One SUBSCRIBE, and one UNSUBSCRIBE, for all filters of which this session of the broker
+        # does not know yet.
         for op in (_SUBSCRIBE, _UNSUBSCRIBE):
-            entries = [f for f in self._filters if not f[3] and (f[1] is None) is (op == _UNSUBSCRIBE)]
+            entries = [
+                f for f in self._filters if not f[3] and (f[1] is None) is (op == _UNSUBSCRIBE)
+            ]
             if entries:
                 pid = self._next_pid()
                 body = bytes((pid >> 8, pid & 255))
@@ -460,15 +515,22 @@ class MQTTLink(MQTTClient):
                 self._write(body, 0, len(body))
 
     def _close(self, e=None):
-        # The connection, or an attempt at one, has ended: because of e, or because we wanted it to.
+        # The connection, or an attempt at one, has ended: because of e, or because we wanted it
+        # to.
         up = self._up
         if e:
             if up and _since(self._up_at) > self._stream.timeout_ms:
                 self._failures = 0
             elif up and self._failures > 1:
-                e = OSError(e.args[0], "%s; soon after connecting, again: another client with this id?" % e.args[-1])
+                e = OSError(
+                    e.args[0],
+                    "%s; soon after connecting, again: another client with this id?" % e.args[-1],
+                )
             self.error = e
-            self._wait = min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms) * _random16() >> 16
+            self._wait = (
+                min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms) * _random16()
+                >> 16
+            )
             self._failures += 1
         elif up and not self._out:
             try:
@@ -485,7 +547,8 @@ class MQTTLink(MQTTClient):
         self._up = self._renewing = self._pinged = False
         self._out = []  # [buffer, offset, end]: what the socket had no room for
         self._waiting = {}  # packet id of a SUBSCRIBE or UNSUBSCRIBE -> its filters
-        # _start, _end: the unparsed part of _rx; _skip: bytes still to come of a packet over max_packet
+        # _start, _end: the unparsed part of _rx; _skip: bytes still to come of a packet over
+        # max_packet
         self._sent = self._start = self._end = self._skip = self._lifetime = 0
         if up or e:
             self._call(self.on_down, e)
@@ -493,7 +556,8 @@ class MQTTLink(MQTTClient):
     # -- sending
 
     def _send(self):
-        # What waited for room, then what of the window was not sent on this connection. Returns whether anything went out.
+        # What waited for room, then what of the window was not sent on this connection. Returns
+        # whether anything went out.
         out = self._out
         worked = False
         while out:
@@ -576,16 +640,23 @@ class MQTTLink(MQTTClient):
         elif self._pinged:
             if _since(self._pinged_at) > min(limit, self.keepalive * 500):
                 late = "PINGRESP"
-        elif self.keepalive and max(_since(self._last_out), _since(self._last_in)) > self.keepalive * 750:
+        elif (
+            self.keepalive
+            and max(_since(self._last_out), _since(self._last_in)) > self.keepalive * 750
+        ):
             self._pinged = True
             self._pinged_at = ticks_ms()
             self._write(b"\xc0\0", 0, 2)
         if late:
             raise OSError(_ETIMEDOUT, "peer silent: no " + late)
         if self._lifetime and _since(self._up_at) > self._lifetime:
-            # New credentials: what is out is given time to be acknowledged, new messages wait for the new connection.
+            # New credentials: what is out is given time to be acknowledged, new messages wait for
+            # the new connection.
             self._renewing = True
-            if not (self._sent or self._out or self._waiting) or _since(self._up_at) > self._lifetime + limit:
+            if (
+                not (self._sent or self._out or self._waiting)
+                or _since(self._up_at) > self._lifetime + limit
+            ):
                 self._wait = 0
                 self._close()
                 self._renewing = True
@@ -631,7 +702,9 @@ class MQTTLink(MQTTClient):
             op = buf[start]
             n = shift = 0
             i = start + 1
-            good = (op == _CONNACK) is not self._up and (op in _FROM_BROKER or op & 0xF0 == _PUBLISH and op & 6 != 6)
+            good = (op == _CONNACK) is not self._up and (
+                op in _FROM_BROKER or op & 0xF0 == _PUBLISH and op & 6 != 6
+            )
             while good:
                 if i >= self._end:
                     return
@@ -659,7 +732,8 @@ class MQTTLink(MQTTClient):
                 return
 
     def _on_publish(self, op, i, stop):
-        # Returns False for a malformed packet. Takes it (or, when it is over max_packet, its head) if that is whole.
+        # Returns False for a malformed packet. Takes it (or, when it is over max_packet, its head)
+        # if that is whole.
         view = self._view
         buf = self._rx
         qos = op & 6
@@ -719,7 +793,8 @@ class MQTTLink(MQTTClient):
             pid = buf[i] << 8 | buf[i + 1]
         if op == _CONNACK:
             if pid & 255:
-                why = "protocol version,client id,server unavailable,user name or password,not authorized".split(",")
+                why = "protocol version,client id,server unavailable,user name or password"
+                why = (why + ",not authorized").split(",")
                 pid &= 255
                 raise MQTTException(pid, "refused: " + (why[pid - 1] if pid < 6 else "?"))
             self._up = True
@@ -729,8 +804,9 @@ class MQTTLink(MQTTClient):
             for f in self._filters:
                 f[3] = present and not f[2]
             if not present:
-                # The broker knows nothing of what came before: a message it had confirmed with PUBREC is its own,
-                # one it had not is sent again (at least once: exactly once needs a session on both sides).
+                # The broker knows nothing of what came before: a message it had confirmed with
+                # PUBREC is its own, one it had not is sent again (at least once: exactly once
+                # needs a session on both sides).
                 self._unreleased.clear()
                 for item in [item for item in self._window if _head(item)[2] & 0xF0 != _PUBLISH]:
                     self._window.remove(item)
@@ -759,8 +835,8 @@ class MQTTLink(MQTTClient):
                 window[i] = bytearray((pid >> 8, pid & 255, _PUBREL_HELD, 2, pid >> 8, pid & 255))
             elif kind == _PUBREL:
                 self._ack(_PUBREL, pid)
-            # PUBRELs leave in the order of their PUBLISHes: a broker that delivers on PUBREL then keeps the order, too,
-            # even if a PUBREC got lost.
+            # PUBRELs leave in the order of their PUBLISHes: a broker that delivers on PUBREL then
+            # keeps the order, too, even if a PUBREC got lost.
             for i in range(self._sent):
                 head = _head(window[i])
                 if head[2] & 0xF4 == 0x34:
@@ -774,7 +850,8 @@ class MQTTLink(MQTTClient):
             self._call(self.on_ack, pid, 0)
 
     def _on_suback(self, pid, entries, i, n):
-        # n: how many codes there are from _rx[i] on; 0 in an UNSUBACK. Returns False for a malformed SUBACK.
+        # n: how many codes there are from _rx[i] on; 0 in an UNSUBACK. Returns False for a
+        # malformed SUBACK.
         if n and n != len(entries):
             return False
         worst = 0

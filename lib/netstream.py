@@ -1,8 +1,10 @@
-# netstream: a TCP or TLS connection that never blocks. Stands on socket, select and tls as MicroPython ships them.
+# netstream: a TCP or TLS connection that never blocks. Stands on socket, select and tls as
+# MicroPython ships them.
 #
-# Opening is a generator: whoever drives it decides how long to wait between two steps. Reading and writing return at once.
-# Every wait has a deadline, TLS is verified unless the program says otherwise in so many words, and an error tells the cure.
-# Only the DNS look-up may block (MicroPython has no other); an address that worked is used again before DNS is asked again.
+# Opening is a generator: whoever drives it decides how long to wait between two steps. Reading and
+# writing return at once. Every wait has a deadline, TLS is verified unless the program says
+# otherwise in so many words, and an error tells the cure. Only the DNS look-up may block
+# (MicroPython has no other); an address that worked is used again before DNS is asked again.
 
 import select
 import socket
@@ -27,7 +29,8 @@ class TLSError(OSError):
     """
     The peer could not be trusted, or TLS could not be agreed on.
 
-    args[1] starts with a word a program can test: "clock", "expired", "host", "ca" or "handshake"; the rest tells the cure.
+    args[1] starts with a word a program can test: "clock", "expired", "host", "ca" or "handshake";
+    the rest tells the cure.
     """
 
 
@@ -35,8 +38,9 @@ def load(source, label=b"CERTIFICATE"):
     """
     Return the certificates or keys in source, each as DER, in a list.
 
-    source: a file name, or the PEM or DER itself as str or bytes. label: how the PEM blocks to take end their BEGIN line.
-    Raises ValueError when the file can't be read or the PEM holds no such block.
+    source: a file name, or the PEM or DER itself as str or bytes. label: how the PEM blocks to
+        take end their BEGIN line. Raises ValueError when the file can't be read or the PEM holds
+        no such block.
     """
     if isinstance(source, str):
         if "-----BEGIN" in source:
@@ -49,7 +53,8 @@ def load(source, label=b"CERTIFICATE"):
                 raise ValueError("can't read file " + source)
     if not source or b"-----BEGIN" not in source:
         return [source]
-    # Not every build of MicroPython has mbedTLS's PEM parser (the unix port lacks it); all of them have base64.
+    # Not every build of MicroPython has mbedTLS's PEM parser (the unix port lacks it); all of them
+    # have base64.
     from binascii import a2b_base64
 
     found = []
@@ -66,9 +71,10 @@ def tls_context(ssl, params=None):
     """
     Turn what a program passes as `ssl` into a context with wrap_socket(), or None for plain TCP.
 
-    ssl: None or False (plain); an SSLContext, used as it is; True, with `params` as umqtt.simple's ssl_params; or a dict
-    with "ca" (umqtt's "cadata" too), "cert", "key": file name or bytes, PEM or DER; "verify": False turns verification off.
-    Raises ValueError for a missing or unreadable ca, cert or key.
+    ssl: None or False (plain); an SSLContext, used as it is; True, with `params` as umqtt.simple's
+        ssl_params; or a dict with "ca" (umqtt's "cadata" too), "cert", "key": file name or bytes,
+        PEM or DER; "verify": False turns verification off. Raises ValueError for a missing or
+        unreadable ca, cert or key.
     """
     if ssl is True:
         ssl = params or {"ca": None}
@@ -98,7 +104,10 @@ def tls_context(ssl, params=None):
 
 
 def clock_is_set():
-    """Return whether the clock can be believed: TLS and signed tokens need it. Works for both epochs (1970 and 2000)."""
+    """
+    Return whether the clock can be believed: TLS and signed tokens need it. Works for both epochs
+    (1970 and 2000).
+    """
     return time.gmtime()[0] >= 2024
 
 
@@ -106,8 +115,9 @@ class NetStream:
     """
     One connection, opened as often as needed.
 
-    host, port: where to; ssl: a context of tls_context(), or None; name: the host name the certificate must carry and SNI
-    sends (default: host); timeout: seconds that opening, and a write that makes no headway, may take.
+    host, port: where to; ssl: a context of tls_context(), or None; name: the host name the
+        certificate must carry and SNI sends (default: host); timeout: seconds that opening, and a
+        write that makes no headway, may take.
 
     Raises OSError with a text that names what went wrong; TLSError when the peer can't be trusted.
     """
@@ -130,15 +140,20 @@ class NetStream:
         self._due = time.ticks_add(time.ticks_ms(), self.timeout_ms)
 
     def in_time(self, what):
-        """Raise OSError(ETIMEDOUT) when start_clock() was called longer ago than `timeout`. what: the thing awaited."""
+        """
+        Raise OSError(ETIMEDOUT) when start_clock() was called longer ago than `timeout`. what: the
+        thing awaited.
+        """
         if time.ticks_diff(self._due, time.ticks_ms()) <= 0:
             raise OSError(_ETIMEDOUT, "no %s within %d ms" % (what, self.timeout_ms))
 
     def open(self):
         """
-        A generator that connects; it yields wherever it would wait: call wait(), then go on with it.
+        A generator that connects; it yields wherever it would wait: call wait(), then go on with
+        it.
 
-        The TLS handshake follows with the first write (send() waits for it): every protocol here lets the client speak first.
+        The TLS handshake follows with the first write (send() waits for it): every protocol here
+        lets the client speak first.
         """
         self.close()
         if self.ssl and not clock_is_set():
@@ -159,7 +174,9 @@ class NetStream:
                 failed = e
                 self.close()
         else:
-            raise OSError(failed.args[0], "can't connect to %s:%d: %s" % (self.host, self.port, failed))
+            raise OSError(
+                failed.args[0], "can't connect to %s:%d: %s" % (self.host, self.port, failed)
+            )
         self._address = address
         if self.ssl:
             self._handshaking = True
@@ -194,7 +211,10 @@ class NetStream:
             pass
 
     def wait(self, ms):
-        """Wait at most ms milliseconds until the connection is ready for what the last call lacked. Return poll's flags."""
+        """
+        Wait at most ms milliseconds until the connection is ready for what the last call lacked.
+        Return poll's flags.
+        """
         if self._polled:
             if self.want != self._polled:
                 self._polled = self.want
@@ -204,7 +224,10 @@ class NetStream:
         return 0
 
     def readinto(self, buf):
-        """Read what is there into buf. Return the number of bytes, or None for nothing yet; end of stream is an OSError."""
+        """
+        Read what is there into buf. Return the number of bytes, or None for nothing yet; end of
+        stream is an OSError.
+        """
         try:
             n = self.sock.readinto(buf)
         except (OSError, ValueError) as e:
@@ -214,7 +237,9 @@ class NetStream:
         return n
 
     def write(self, buf, off, n):
-        """Write n bytes of buf from off. Return how many were taken: 0 when there is no room yet."""
+        """
+        Write n bytes of buf from off. Return how many were taken: 0 when there is no room yet.
+        """
         try:
             sent = self.sock.write(buf, off, n)
         except (OSError, ValueError) as e:
@@ -227,7 +252,9 @@ class NetStream:
         return 0
 
     def send(self, buf):
-        """A generator that writes all of buf (through the TLS handshake, if that is still to come)."""
+        """
+        A generator that writes all of buf (through the TLS handshake, if that is still to come).
+        """
         self.start_clock()
         off = 0
         while True:
@@ -239,7 +266,8 @@ class NetStream:
             yield
 
     def _explain(self, e):
-        # None for "not yet"; otherwise raises, with a reason and a cure where TLS only has a number.
+        # None for "not yet"; otherwise raises, with a reason and a cure where TLS only has a
+        # number.
         if e.args and e.args[0] in _NOT_YET:
             return None
         text = str(e)
