@@ -196,6 +196,32 @@ class Broker:
         return [real_broker.mosquitto(), "-c", config]
 
 
+class Sink:
+    """
+    A peer that takes a flood in large gulps, so that the client is what is measured: it answers
+    CONNECT, and a PINGREQ or a QoS 1 PUBLISH that ends what has come so far. port(): on loopback.
+    """
+
+    def __init__(self):
+        self._port = _free_port("127.0.0.1")
+        self.process = processes.Process(
+            [sys.executable, "-c", _SINK, str(self._port)], name="the sink"
+        )
+        self.process.next_line(10)
+
+    def port(self, host, tls):
+        return self._port
+
+    def stop(self):
+        self.process.stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
 def _free_port(host):
     with socket.socket() as sock:
         sock.bind((host, 0))
@@ -233,6 +259,33 @@ async def main():
 
 
 asyncio.run(main())
+"""
+
+_SINK = """
+import socket, sys, threading
+
+
+def serve(sock):
+    gulp = bytearray(1 << 20)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.recv(1000)
+    sock.sendall(bytes((0x20, 2, 0, 0)))
+    end = b""
+    while True:
+        n = sock.recv_into(gulp)
+        if not n:
+            return
+        end = (end + bytes(gulp[max(0, n - 106) : n]))[-106:]
+        if end.endswith(bytes((0xC0, 0))):
+            sock.sendall(bytes((0xD0, 0)))
+        elif len(end) == 106 and end[0] & 0xF6 == 0x32 and end[1] == 104:
+            sock.sendall(bytes((0x40, 2)) + end[24:26])
+
+
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
 
 _LOCALCLOUD = """

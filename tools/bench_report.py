@@ -99,7 +99,7 @@ class _Figure:
         base = base.get("instead") if base.get("value") is None else base["value"]
         if client == REFERENCE or not value or not base:
             return None
-        return round(value / base, 2)
+        return round(value / base, 3 if value < base else 2)
 
     def verdict(self):
         cell = self.cells.get(OURS)

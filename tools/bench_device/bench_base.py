@@ -10,9 +10,11 @@ import json
 import sys
 
 try:
+    from time import clock as cpu_s
     from time import sleep_ms, ticks_add, ticks_diff, ticks_ms, ticks_us, time_ns
 except ImportError:
     from time import monotonic_ns, sleep, time_ns
+    from time import process_time as cpu_s
 
     def ticks_ms():
         return monotonic_ns() // 1000000
@@ -80,9 +82,9 @@ class Base:
         self.connect()
         self.flood(job["qos"], job["depth"], job["warm_ms"])
         gc.collect()
-        start = ticks_us()
+        start, cpu = ticks_us(), cpu_s()
         n = self.flood(job["qos"], job["depth"], job["ms"])
-        return {"n": n, "us": ticks_diff(ticks_us(), start)}
+        return {"n": n, "us": ticks_diff(ticks_us(), start), "cpu_us": (cpu_s() - cpu) * 1000000}
 
     def ready(self):
         """Connect and subscribe, each time with a new client; says how many ms each took."""
