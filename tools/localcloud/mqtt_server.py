@@ -524,11 +524,8 @@ class Client(asyncio.Protocol):
             if e.connack is not None and not self._got_connect:
                 self._transport_write(mq.Connack(e.connack).encode())
             self.close("protocol error: %s" % e, "protocol")
-        except Close as e:
-            self.close(str(e), "service", e.code)
-        except Exception:
-            log.exception("%r: a service failed", self)
-            self.close("internal error", "error")
+        except Exception as e:
+            self._failed(e)
         finally:
             if self._out:
                 self.flush()
@@ -568,11 +565,8 @@ class Client(asyncio.Protocol):
                 self._refuse(code, "refused")
                 return
             await self._open_session()
-        except Close as e:
-            self.close(str(e), "service", e.code)
-        except Exception:
-            log.exception("%r: a service failed", self)
-            self.close("internal error", "error")
+        except Exception as e:
+            self._failed(e)
         finally:
             self._login = None
         if self.end is None:
@@ -847,12 +841,13 @@ class Client(asyncio.Protocol):
         return False
 
     def _failed(self, error):
+        """A hook raised: what it asked for, or what it could not do, ends the connection."""
         if self.end is not None:
             return
         if isinstance(error, Close):
             self.close(str(error), "service", error.code)
         else:
-            log.error("%r: not acknowledged, because: %r", self, error)
+            log.error("%r: a service failed", self, exc_info=error)
             self.close("internal error", "error")
 
     # ---- packets out
