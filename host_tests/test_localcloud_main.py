@@ -310,13 +310,3 @@ def test_nothing_that_was_acknowledged_is_lost_on_kill_9(start_cloud, tmp_path):
         }
     assert set(acknowledged) <= set(recorded)
     assert len(set(recorded)) == len(recorded)
-
-
-def test_the_bench_counts_what_arrives():
-    import argparse
-
-    import bench_cloud
-
-    options = argparse.Namespace(devices=5, messages=100, window=4)
-    _, _, received = bench_cloud.through_cloud(options)
-    assert received == 100
