@@ -88,7 +88,7 @@ def signer(key):
         inner.update(text.encode())
         outer = sha256(pads[1])
         outer.update(inner.digest())
-        return b2a_base64(outer.digest()).decode().strip()
+        return b2a_base64(outer.digest())[:-1].decode()
 
     return sign
 
@@ -100,11 +100,12 @@ def token(sign, resource, expiry, policy=None):
     sign: a signer(). resource: what the token opens, already through quote(). expiry: seconds
     since 1970. policy: "registration" for DPS, None for a hub.
     """
-    expiry = "%d" % expiry
+    expiry = str(expiry)
     sig = sign(resource + "\n" + expiry)
-    sig = sig.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
-    sig = "SharedAccessSignature sr=" + resource + "&sig=" + sig + "&se=" + expiry
-    return sig + "&skn=" + policy if policy else sig
+    # 32 bytes in base64 end in one "=".
+    sig = sig[:-1].replace("+", "%2B").replace("/", "%2F")
+    skn = "&skn=" + policy if policy else ""
+    return "".join(("SharedAccessSignature sr=", resource, "&sig=", sig, "%3D&se=", expiry, skn))
 
 
 def _fits(value, twin, depth=0):

@@ -45,9 +45,9 @@ REPEATS = 7
 
 TIMED = """
 import time
-def timed(make, count=3000):
+def timed(make, count=400):
     best = None
-    for _ in range(5):
+    for _ in range(25):
         start = time.ticks_us()
         for _ in range(count):
             make()
@@ -86,7 +86,7 @@ sr = HUB + "/devices/" + DEVICE
 def make():
     sig = encode_uri_component(p._compute_key(KEY, "{}\\n{}".format(sr, 1893456000)))
     return "SharedAccessSignature sr={}&sig={}&se={}".format(sr, sig, 1893456000)
-timed(make, 500)
+timed(make, 100)
 """,
 }
 
