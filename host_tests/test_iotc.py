@@ -515,7 +515,7 @@ def test_a_twin_older_than_a_patch_is_asked_for_again(dev, fresh):
     assert (got["tag"], got["payload"]) == ("fan", 5)
 
 
-def test_a_huge_twin_is_passed_over_and_told_of(dev):
+def test_pain_14_a_huge_twin_is_passed_over_and_told_of(dev):
     dev.known()
     dev.desire({"k%d" % i: "x" * 3000 for i in range(3)})
     got = dev.run(
@@ -733,7 +733,7 @@ def test_a_module_with_no_program_around_it_answers_what_it_knows(dev):
 
 @pytest.mark.parametrize("form", ["pem files", "der files", "pem bytes", "der bytes"])
 @pytest.mark.parametrize("kind", ["group", "individual"])
-def test_a_certificate_instead_of_a_key(dev, tmp_path, form, kind):
+def test_pain_16_a_certificate_instead_of_a_key(dev, tmp_path, form, kind):
     issued = dev.rig.authority.issue_client(dev.name)
     certificate, key = issued.write(str(tmp_path), "device")
     azure = dev.rig.azure
@@ -1157,3 +1157,41 @@ def test_connect_from_a_callback_is_refused_not_hung(dev):
         """
     ).report
     assert got["code"] == 0 and got["inner"] == [1] and "callback" in got["text"]
+
+
+def test_doNext_waits_as_long_as_it_is_told_and_no_longer_than_it_must(dev):
+    dev.known()
+    program = dev.start(
+        CONNECT
+        + """
+d.on("Command", lambda info: None)
+step(d, lambda: not d.do_next(300))
+def took(f, *args):
+    start = time.ticks_ms()
+    code = f(*args)
+    return [code, time.ticks_diff(time.ticks_ms(), start)]
+report(idle=took(d.doNext, 1.5), step=took(d.doNext, 0), default=took(d.doNext))
+report(command=took(d.doNext, 10))
+d.disconnect()
+report(off=took(d.doNext, 10))
+"""
+    )
+    got = program.next_report()
+    assert got["idle"][0] == 0 and 1400 <= got["idle"][1] < 3000
+    assert got["step"][1] < 500 and 900 <= got["default"][1] < 2500
+    assert dev.invoke("now")[0] == 200
+    assert program.next_report()["command"][1] < 5000
+    assert program.next_report()["off"][1] < 1000
+
+
+def test_without_a_scope_only_a_known_hub_will_do(dev):
+    dev.known()
+    got = dev.run(
+        """
+        d = iotc.Device(None, GROUP, NAME, 1)
+        report(code=d.connect(), text=str(d.error))
+        report(code=d.connect(HUB))
+        """
+    ).reports
+    assert got[0]["code"] == 32 and "scopeId" in got[0]["text"]
+    assert got[1] == {"code": 0}

@@ -44,7 +44,7 @@ class Link:
             self.cb(("$dps/registrations/res/%d/?$rid=1%s" % (status, more)).encode(), body)
             return True
         return False
-    def disconnect(self):
+    def disconnect(self, wait_ms):
         self.closed = True
 
 class Pace:

@@ -13,7 +13,7 @@ import json
 import sys
 import time
 
-from iotc_wire import bag, dump, plain, quote, signer, token, unix_time, unquote
+from iotc_wire import bag, dump, plain, quote, signer, token, unix_time
 from micropython import const
 from mqtt_link import Full, MQTTLink
 from umqtt.simple import MQTTException
@@ -61,8 +61,10 @@ class IOTCallbackInfo:
 
     def __getattr__(self, name):
         # The getters, looked up: ten functions of one line would take four times the heap.
-        names = "Client EventName Payload Tag StatusCode Interface MessageId ResponseCode"
-        names = (names + " ResponseMessage Callback").split()
+        names = (
+            "Client EventName Payload Tag StatusCode Interface MessageId ResponseCode"
+            " ResponseMessage Callback"
+        ).split()
         if name[3:] not in names:
             raise AttributeError(name)
         return lambda: self._out[names.index(name[3:])]
@@ -121,7 +123,7 @@ class Device:
             key = get("keyfile") or get("key_file")
             self._cert = get("certfile") or get("cert_file"), key
             if not all(self._cert) or get("cert_phrase"):
-                raise ValueError('keyORCert: {"keyfile": ..., "certfile": ...}, not encrypted')
+                raise ValueError("keyORCert: keyfile and certfile, not encrypted")
         elif credType in (1, 3):
             self._key = signer(keyORCert)
             if credType == 1:
@@ -163,7 +165,7 @@ class Device:
     def setTokenExpiration(self, totalSeconds):
         """Life of a token in seconds (21600). A new one is used before it ends. Returns 0 or 1."""
         if not totalSeconds > 0:
-            return self._fail("setTokenExpiration: seconds, more than 0")
+            return self._fail("setTokenExpiration: at least 1 s")
         self._lifetime = int(totalSeconds)
         return 0
 
@@ -173,7 +175,7 @@ class Device:
         Returns 0; 1 once connected.
         """
         if self._hub:
-            return self._fail("setServiceHost: call it before connect()")
+            return self._fail("setServiceHost: before connect() only")
         self._dps = url.split("://")[-1].strip("/")
         return 0
 
@@ -182,7 +184,7 @@ class Device:
     def setQosLevel(self, qosLevel):
         """One of IOTQosLevel, for all that is sent. Returns 0; 1 for QoS 2: Hub hangs up on it."""
         if qosLevel not in (0, 1):
-            return self._fail("setQosLevel: 0 or 1; IoT Hub has no QoS 2")
+            return self._fail("setQosLevel: Hub has QoS 0 and 1")
         self._qos = qosLevel
         return 0
 
@@ -219,7 +221,7 @@ class Device:
         COMMUNICATION_ERROR anything else; `error` says it in words. Raises ConnectionStatus.
         """
         if self._calling:
-            return self._fail("connect: not from a callback")
+            return self._fail("connect: not in a callback")
         self.disconnect()
         self._host = hostName or self._host
         self._trying = True
@@ -280,8 +282,13 @@ class Device:
         return self._hub.do_next(wait_ms) if self._hub else False
 
     def doNext(self, idleTime=1):
-        """do_next() that waits up to idleTime seconds for something to happen. Returns 0."""
-        self.do_next(int(idleTime * 1000))
+        """Wait up to idleTime seconds for something to happen, and do it. Returns 0."""
+        left = ms = int(idleTime * 1000)
+        start = time.ticks_ms()
+        while not self.do_next(left) and self._at:
+            left = ms - time.ticks_diff(time.ticks_ms(), start)
+            if left <= 0:
+                break
         return 0
 
     def _link(self, host, user, resource, policy):
@@ -319,6 +326,8 @@ class Device:
 
             # Registering is done once in a while: its code need not stay.
             del sys.modules["iotc_dps"]
+            if not self._scope:
+                raise ValueError("scopeId: missing, and no hostName")
             name = self._scope + "/registrations/" + self._name
             link = self._link(self._dps, name + "/api-version=2019-03-31", name, "registration")
             body = {"registrationId": self._name}
@@ -369,7 +378,7 @@ class Device:
             self._call("MessageSent", self._waiting.pop(pid), None, code)
         elif pid == self._pid:
             if code > 2:
-                return self._drop(MQTTException(code, "hub refused to be subscribed to"))
+                return self._drop(MQTTException(code, "hub refused a filter"))
             self._seen = self._failures = 0
             if not self._up:
                 self._up = self._open = True
@@ -379,7 +388,7 @@ class Device:
             self.getDeviceProperties()
 
     def _on_skip(self, topic, size):
-        self._fail("message of %d bytes passed over: raise max_packet" % size)
+        self._fail("%d bytes passed over: raise max_packet" % size)
 
     def _drop(self, e, by_dps=False):
         # The connection, or an attempt at one, has failed: tell, and see whether DPS may help.
@@ -482,7 +491,7 @@ class Device:
             if len(msg) > 8191 and isinstance(msg, str):
                 msg = msg.encode()
             if len(topic) + len(msg) > (32768 if twin else _LIMIT):
-                raise ValueError("message over 256 KB, or properties over 32 KB")
+                raise ValueError("over 256 KB, or 32 KB of properties")
             if twin:
                 self._rid += 1
                 key = str(self._rid)
@@ -512,7 +521,7 @@ class Device:
                 self._on_bound(bag(topic.split("/", 4)[4]), msg)
             elif path[8] == "m":
                 # $iothub/methods/POST/<name>/?$rid=<rid>
-                self._on_method(unquote(path[21:-1]), query[5:], msg)
+                self._on_method(path[21:-1], query[5:], msg)
             elif path[13] == "P":
                 # $iothub/twin/PATCH/properties/desired/?$version=<n>
                 self._on_desired(json.loads(msg))

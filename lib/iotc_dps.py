@@ -68,7 +68,7 @@ def register(link, body, pace):
                     raise link.error
         raise MQTTException(429, "DPS: still busy after %d requests; try again later" % _REQUESTS)
     finally:
-        link.disconnect()
+        link.disconnect(0)
 
 
 def _refusal(code, status, reply, state):
