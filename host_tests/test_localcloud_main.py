@@ -216,6 +216,10 @@ def test_a_state_directory_in_use_or_impossible(start_cloud, tmp_path):
     (tmp_path / "file").write_text("x")
     status, _, err = run(*ALL_ZERO, "--state", tmp_path / "file")
     assert status == 1 and "can't be used" in err and "Traceback" not in err
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "ibm-abc123.json").write_text("{")
+    status, _, err = run(*ALL_ZERO, "--state", tmp_path / "damaged")
+    assert status == 1 and "ibm-abc123.json is damaged: delete it" in err
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "cloud.db").write_bytes(b"junk" * 1000)
     status, _, err = run(*ALL_ZERO, "--state", tmp_path / "bad")
@@ -231,6 +235,7 @@ def test_a_state_directory_in_use_or_impossible(start_cloud, tmp_path):
         ["--ibm-device", "no-token"],
         ["--ibm-device", "a/b:c:d"],
         ["--ibm-key", "wrong:token"],
+        ["--ibm-history", "0"],
         ["--nonsense"],
     ],
 )

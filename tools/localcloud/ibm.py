@@ -367,7 +367,7 @@ class Part(cloud_module.Part):
         )
         group.add_argument(
             "--ibm-history",
-            type=int,
+            type=_count,
             default=500000,
             metavar="N",
             help="events that the historian keeps; the oldest go first (default: %(default)s)",
@@ -393,9 +393,15 @@ class Part(cloud_module.Part):
         org = self.cloud.options.ibm_org
         # The tokens are kept readable for the ready line; the database has them hashed only.
         kept = self.cloud.secret_file("ibm-%s.json" % org, lambda: json.dumps(make_identity(org)))
-        self.identity = json.loads(kept)
-        device = self.identity["device"]
-        application = self.identity["application"]
+        try:
+            self.identity = json.loads(kept)
+            device = self.identity["device"]
+            application = self.identity["application"]
+        except (ValueError, KeyError, TypeError):
+            raise cloud_module.CloudError(
+                "%s/ibm-%s.json is damaged: delete it for new credentials"
+                % (self.cloud.state, org)
+            )
         options = self.cloud.options
         registry = self.registry
         registry.add_org(org)
@@ -441,7 +447,14 @@ def _key(text):
     return key, token
 
 
+def _count(text):
+    if not text.isdigit() or not int(text):
+        raise ValueError(text)
+    return int(text)
+
+
 # argparse names the type in its error text.
 _org.__name__ = "organisation (six letters and digits)"
 _device.__name__ = "TYPE:ID:TOKEN"
 _key.__name__ = "KEY:TOKEN"
+_count.__name__ = "number of events (1 or more)"
