@@ -229,7 +229,7 @@ def test_a_refused_subscription_reaches_the_error_callback_by_name(board, rig):
         options=options(rig),
     )
     assert run.report["errors"] == [
-        "ConnectionException: refused or too large: iot-2/type/pump/id/+/mon (128)"
+        "ConnectionException: refused, too large: iot-2/type/pump/id/+/mon (128)"
     ]
     assert run.report["connected"]
 

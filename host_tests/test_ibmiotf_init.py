@@ -162,7 +162,7 @@ def test_what_is_not_json_is_an_invalid_event(board):
     run = board.run(EACH + program, payloads=payloads)
     for payload, report in zip(payloads, run.reports):
         assert report.get("error") == "InvalidEventException", payload
-        assert report["text"] == "payload is not JSON"
+        assert report["text"] == "not JSON"
     assert len(run.reports) == len(payloads)
 
 
@@ -208,7 +208,7 @@ def test_what_json_cant_hold_is_refused_and_the_error_names_the_key(board):
     texts = [r["text"] for r in run.reports[10:]]
     assert "b'temp'" in texts[0] and "(1, 2)" in texts[1]
     for text in texts[2:]:
-        assert text == "data: must be a dict"
+        assert text == "data: not a dict"
 
 
 def test_data_that_holds_itself_ends_with_an_error(board):
@@ -230,7 +230,7 @@ def test_any_json_value_survives_the_way_there_and_back(board):
         | st.booleans()
         | st.integers(-(2**53), 2**53)
         | st.integers(-1000, 1000).map(lambda n: n / 8)
-        | st.text(st.characters(min_codepoint=0, max_codepoint=0xFFFF, exclude_categories=("Cs",)))
+        | st.text(st.characters(exclude_categories=("Cs",)))
     )
     value = st.recursive(
         leaf,
@@ -255,7 +255,7 @@ def test_any_json_value_survives_the_way_there_and_back(board):
         bad = []
         for i, value in enumerate(values):
             m = M()
-            m.payload = ibmiotf.encode_iotf(value).encode()
+            m.payload = ibmiotf.encode_iotf(value)
             back = ibmiotf.decode_json(m).data
             if back != value:
                 bad.append(i)

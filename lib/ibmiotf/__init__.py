@@ -64,7 +64,7 @@ def level(what, value, n=32):
             value.strip(_LETTERS) if n == _NAME else "/" in value or "+" in value or "#" in value
         ):
             return value
-    rule = _LETTERS if n == _NAME else "any but / + #"
+    rule = _LETTERS if n == _NAME else "all but / + #"
     raise ValueError("%s: must be 1 to %d of %s, not %r" % (what, n, rule, value))
 
 
@@ -101,14 +101,14 @@ def encode_json(data, timestamp=None):
     RuntimeError if data is too deep, or holds itself.
     """
     _check(data, "data")
-    return json.dumps(data)
+    return json.dumps(data).encode()
 
 
 def encode_iotf(data, timestamp=None):
     """JSON of {"d": data, "ts": timestamp}; data must be a dict, or None for an empty one."""
     data = {"d": {} if data is None else data}
     if not isinstance(data["d"], dict):
-        raise InvalidEventException("data: must be a dict")
+        raise InvalidEventException("data: not a dict")
     if timestamp:
         data["ts"] = timestamp.isoformat()
     return encode_json(data)
@@ -121,10 +121,15 @@ def decode_json(message):
 
     Raises InvalidEventException if it isn't JSON.
     """
+    payload = message.payload
     try:
-        value = json.loads(message.payload)
+        if b"\\u" in payload:
+            from ibmiotf import surrogates
+
+            payload = surrogates.join(payload)
+        value = json.loads(payload)
         # MicroPython's parser takes {"a":1,}: count the commas that belong there.
-        if json.dumps(value).count(",") == message.payload.count(b","):
+        if json.dumps(value).count(",") == payload.count(b","):
             if isinstance(value, dict) and isinstance(value.get("d"), dict):
                 ts = value.get("ts")
                 if len(value) == 1 + isinstance(ts, str):
@@ -132,10 +137,10 @@ def decode_json(message):
             return Message(value)
     except Exception:
         pass  # ValueError, or MemoryError for a deep nesting
-    raise InvalidEventException("payload is not JSON")
+    raise InvalidEventException("not JSON")
 
 
-# Format -> (encode(data, timestamp) -> str or bytes, decode(message) -> Message), of every client.
+# Format -> (encode(data, timestamp) -> bytes or str, decode(message) -> Message), of every client.
 # timestamp is None or has isoformat(); message.payload is bytes; both raise ValueError for what
 # they can't take.
 codecs = {"json": (encode_json, decode_json), "json-iotf": (encode_iotf, decode_json)}
@@ -152,7 +157,7 @@ class Event:
         self.format = fmt
         self.payload = payload
         if fmt not in codecs:
-            raise MissingMessageDecoderException("no decoder for " + fmt)
+            raise MissingMessageDecoderException("no decoder: " + fmt)
         message = codecs[fmt][1](self)
         self.data = message.data
         self._when = message.timestamp, time.time()
@@ -204,7 +209,7 @@ class AbstractClient:
             if not get(key):
                 raise ConfigurationException("Missing required property: " + key)
         if auth and get("auth-method") != method:
-            raise UnsupportedAuthenticationMethod("auth-method: must be " + method)
+            raise UnsupportedAuthenticationMethod("auth-method must be " + method)
         ssl = get("ssl")
         if ssl is None:
             ssl = auth and get("port") != 1883
@@ -231,9 +236,9 @@ class AbstractClient:
                 websocket=web,
             )
         except ValueError as e:
-            raise ConfigurationException(str(e))
+            raise ConfigurationException(e)
         self.error = self.errorCallback = self.now = None
-        self._last = ("",) * 3
+        self._last = "---"  # front, name, format, topic of the last message
         link.set_callback(self._on_message, True)
         link.on_down = self._on_down
         link.on_ack = link.on_skip = self._on_lost
@@ -274,7 +279,7 @@ class AbstractClient:
     def _on_lost(self, what, n):
         # As on_ack(packet id, code) and as on_skip(topic, size).
         if n > 2:
-            self._fail(ConnectionException("refused or too large: %s (%d)" % (what, n)))
+            self._fail(ConnectionException("refused, too large: %s (%d)" % (what, n)))
 
     def _on_message(self, topic, payload, retained):
         try:
@@ -289,7 +294,7 @@ class AbstractClient:
         encode = encode_iotf
         if isinstance(fmt, str):
             if fmt not in codecs:
-                raise MissingMessageEncoderException("no encoder for " + fmt)
+                raise MissingMessageEncoderException("no encoder: " + fmt)
             encode = codecs[fmt][0]
         else:
             if fmt is not None:
@@ -302,10 +307,8 @@ class AbstractClient:
             topic = "%s%s/fmt/%s" % (front, level(front[-4:-1], name), fmt)
             self._last = last = front, name, fmt, topic.encode()
         payload = encode(data, self.now and self.now())
-        if isinstance(payload, str):
-            payload = payload.encode()
         if len(payload) > _MAX_PAYLOAD:
-            raise InvalidEventException("payload: over 131072 bytes")
+            raise InvalidEventException("payload over 131072")
         link = self.link
         link.do_next()  # a program that only publishes hears its commands here
         try:
