@@ -17,6 +17,7 @@ namespace that only this run sees; where that is not permitted their rows are le
 import argparse
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -75,7 +76,7 @@ class Bench:
         self.line = line
         self.tls = tls
         self.lines = [name for name in plan.lines if name == "loopback" or line]
-        self._addresses = {}
+        self._addresses = {name: itertools.cycle(range(2, 255)) for name in LINES}
         self.failures = []
 
     # -- jobs
@@ -85,8 +86,8 @@ class Bench:
         host = at = LOOPBACK
         if line != "loopback":
             at = delay_line.LOCAL
-            n = self._addresses[line] = self._addresses.get(line, 1) % 253 + 1
-            host = self.line.address(int(line), n)
+            # One that vanished, or whose counters are being read, must not be another's as well.
+            host = self.line.address(int(line), next(self._addresses[line]))
         return {
             "task": task,
             "id": "bench-{}".format(time.monotonic_ns()),

@@ -35,11 +35,17 @@ class _ClosesWindow(faults.Fault):
 
 
 class _Cut(faults.Fault):
-    """An ordinary connection whose socket can be had, to choose how it ends."""
+    """An ordinary connection until end(), with a reset (RST) or in order (FIN)."""
 
     async def accept(self, reader, writer):
-        self.sock = writer.get_extra_info("socket")
+        self.loop, self.writer = asyncio.get_running_loop(), writer
         return True
+
+    def end(self, reset):
+        if reset:
+            sock = self.writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.loop.call_soon_threadsafe(self.writer.close)
 
 
 class Kind:
@@ -137,11 +143,8 @@ def cut(bench, contender, reset):
             time.sleep(0.5)
             up, down = proxy.seen["up"], proxy.seen["down"]
             accepted, asked = down[faults.CONNACK], up[faults.SUBSCRIBE]
-            if reset:
-                linger = struct.pack("ii", 1, 0)
-                proxy.last_fault.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             start = time.monotonic()
-            proxy.cut()
+            proxy.last_fault.end(reset)
             while down[faults.CONNACK] == accepted:
                 gave_up = device.process.rc is not None
                 if gave_up or time.monotonic() - start > bench.plan.cut_s:
