@@ -1,5 +1,6 @@
 """What the tests of ibmiotf share: a service side that lets everybody in and notes all it sees."""
 
+import asyncio
 import contextlib
 import time
 
@@ -11,7 +12,8 @@ from localcloud_rig import running
 class Witness(mqtt_server.Service):
     """
     connects: one dict a CONNECT; publishes: packets as they came; subscribes: (filter, qos).
-    refuse: a CONNACK code for all; refused: filters that get SUBACK 0x80.
+    refuse: a CONNACK code for all; refused: filters that get SUBACK 0x80; acknowledge: False to
+    leave every QoS 1 and 2 message without an answer.
     """
 
     name = "witness"
@@ -24,6 +26,7 @@ class Witness(mqtt_server.Service):
         self.ends = []
         self.refuse = mq.ACCEPTED
         self.refused = ()
+        self.acknowledge = True
 
     def claims(self, client):
         return True
@@ -45,6 +48,7 @@ class Witness(mqtt_server.Service):
 
     def publish(self, client, packet):
         self.publishes.append(packet)
+        return None if self.acknowledge else asyncio.get_running_loop().create_future()
 
     def subscribe(self, client, filter, qos):
         self.subscribes.append((filter, qos))

@@ -20,70 +20,6 @@ def rig():
         yield made
 
 
-def test_the_constructor_connects_and_the_older_callbacks_are_other_names(board, rig):
-    program = board.start(
-        """
-        import ibmiotc.application
-        client = ibmiotc.application.Client(options)
-        report(connected=client.isConnected())
-
-        def heard(event):
-            report(device=event.device, event=event.event, data=event.data)
-
-        def came(status):
-            report(device=status.device, action=status.action)
-
-        client.eventCallback = heard
-        client.statusCallback = came
-        report(same=[client.deviceEventCallback is heard, client.deviceStatusCallback is came,
-                     client.eventCallback is heard, client.statusCallback is came])
-        client.subscribeToDeviceEvents()
-        client.subscribeToDeviceStatus()
-        report(sent=[client.publishEvent("pump", "p1", "status", {"a": 1}),
-                     client.publishCommand("pump", "p1", "reboot", {"b": 2})])
-        while True:
-            client.do_next(100)
-        """,
-        options=dict(APPLICATION, port=rig.port),
-    )
-    assert program.next_report() == {"connected": True}
-    assert program.next_report() == {"same": [True] * 4}
-    assert program.next_report() == {"sent": [True, True]}
-    rig.wait(lambda: len(rig.witness.publishes) == 2 and len(rig.witness.subscribes) == 2)
-    assert [p.topic for p in rig.witness.publishes] == [
-        "iot-2/type/pump/id/p1/evt/status/fmt/json",
-        "iot-2/type/pump/id/p1/cmd/reboot/fmt/json",
-    ]
-    rig.send("iot-2/type/pump/id/p1/evt/status/fmt/json", '{"d":{"a":1}}')
-    assert program.next_report() == {"device": "pump:p1", "event": "status", "data": {"a": 1}}
-    rig.send("iot-2/type/pump/id/p1/mon", '{"Action":"Connect"}')
-    assert program.next_report() == {"device": "pump:p1", "action": "Connect"}
-
-
-def test_a_device_connects_too(board, rig):
-    board.run(
-        """
-        import ibmiotc.device
-        client = ibmiotc.device.Client(options)
-        assert client.publishEvent("status", {"a": 1}, 1)
-        while client.link.inflight:
-            client.do_next(50)
-        """,
-        options={
-            "org": "abc123",
-            "type": "pump",
-            "id": "p1",
-            "auth-method": "token",
-            "auth-token": "s3cret",
-            "host": "127.0.0.1",
-            "ssl": False,
-            "port": rig.port,
-        },
-    )
-    assert rig.witness.connects[0]["id"] == "d:abc123:pump:p1"
-    assert rig.witness.publishes[0].qos == 1
-
-
 def test_errors_are_ibmiotfs_and_come_out_of_the_constructor(board, rig):
     rig.witness.refuse = 5
     run = board.run(
@@ -105,22 +41,6 @@ def test_errors_are_ibmiotfs_and_come_out_of_the_constructor(board, rig):
     refused, missing = run.reports
     assert refused["same"] and "not authorized" in refused["error"]
     assert missing["error"] == "Missing required property: auth-key"
-
-
-def test_a_config_file_needs_no_section_line(board, tmp_path):
-    path = tmp_path / "application.cfg"
-    path.write_text("org=abc123\nid=dash\nauth-method=apikey\nauth-key=k\nauth-token=t\n")
-    run = board.run(
-        "import ibmiotc.application\nreport(got=ibmiotc.application.ParseConfigFile(path))",
-        path=path,
-    )
-    assert run.report["got"] == {
-        "org": "abc123",
-        "id": "dash",
-        "auth-method": "apikey",
-        "auth-key": "k",
-        "auth-token": "t",
-    }
 
 
 def test_it_is_names_only(mpy_size):

@@ -1,6 +1,7 @@
 """ibmiotf/device.py: the device client, against a service side that notes every packet."""
 
 import json
+import socket
 import time
 
 import pytest
@@ -164,6 +165,23 @@ def test_nobody_listening_is_a_connection_exception_with_the_address(board):
         options=dict(OPTIONS, port=1),
     )
     assert "127.0.0.1:1" in run.report["text"]
+
+
+def test_connect_waits_ten_seconds_for_a_service_that_says_nothing_and_no_longer(board):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        run = board.run(
+            START
+            + """
+    start = time.ticks_ms()
+    try:
+        client.connect()
+    except ibmiotf.ConnectionException as e:
+        report(text=str(e), ms=time.ticks_diff(time.ticks_ms(), start))
+    """,
+            options=dict(OPTIONS, port=silent.getsockname()[1]),
+        )
+    assert 9000 < run.report["ms"] < 15000
+    assert "within 10 s" in run.report["text"]
 
 
 @pytest.fixture(scope="module")
@@ -394,6 +412,25 @@ def test_a_fast_publisher_is_slowed_down_and_loses_nothing(board, rig):
         options=options(rig),
     )
     assert [data["d"]["i"] for _, data, _, _ in sent(rig, 300)] == list(range(300))
+
+
+def test_a_service_that_acknowledges_nothing_makes_a_publish_wait_and_then_be_false(board, rig):
+    """5 s at most: a watchdog of 8 s, fed once a loop, must not fire."""
+    rig.witness.acknowledge = False
+    run = board.run(
+        START
+        + """
+    client.connect()
+    got = [client.publishEvent("e", {}, 1) for _ in range(16)]
+    start = time.ticks_ms()
+    got.append(client.publishEvent("e", {}, 1))
+    report(got=got, ms=time.ticks_diff(time.ticks_ms(), start), error=str(client.error))
+    """,
+        options=options(rig),
+    )
+    assert run.report["got"] == [True] * 16 + [False]
+    assert 3000 < run.report["ms"] < 7500
+    assert "window full" in run.report["error"]
 
 
 def test_events_carry_the_time_when_the_client_is_given_a_clock(board, rig):
