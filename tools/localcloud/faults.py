@@ -452,6 +452,7 @@ class FaultProxy:
     async def _serve(self, reader, writer):
         self.connections += 1
         fault = Fault()
+        fault.framed = False  # whatever it is that passes, MQTT or not
         if self._skip:
             self._skip -= 1
         elif self._uses:
