@@ -375,9 +375,44 @@ def test_pain_23_an_untrusted_server_never_sees_the_password(board, serve, tls):
         assert server.requests == []
 
 
-def test_without_a_ca_there_is_no_session(board):
-    got = board.run(SECURE, host="localhost", port=1, ca=None).report
-    assert "ca" in got["error"] and not got["secret"]
+def test_without_a_ca_there_is_no_session_and_only_false_means_plain(board):
+    run = board.run(
+        """
+        from rest import Session
+        for ssl in (True, None, {}, {"ca": None}, {"verify": True}):
+            try:
+                Session("localhost", 1, ssl, "key", "s3cret")
+                report(error=None)
+            except ValueError as e:
+                report(error=str(e))
+        """
+    )
+    assert len(run.reports) == 5
+    for report in run.reports:
+        assert "ca" in report["error"]
+
+
+def test_the_host_header_names_the_port_unless_it_is_the_usual_one(board):
+    run = board.run(
+        """
+        from rest import Session
+        for port in (0, 80, 443, 8080):
+            report(plain=Session("h", port, False)._front,
+                   secure=Session("h", port, {"verify": False})._front)
+        """
+    )
+    assert [r["plain"] for r in run.reports] == [
+        "Host: h\r\n",
+        "Host: h\r\n",
+        "Host: h:443\r\n",
+        "Host: h:8080\r\n",
+    ]
+    assert [r["secure"] for r in run.reports] == [
+        "Host: h\r\n",
+        "Host: h:80\r\n",
+        "Host: h\r\n",
+        "Host: h:8080\r\n",
+    ]
 
 
 def test_a_failure_to_connect_names_the_server_and_not_the_password(board, serve, tls):

@@ -34,13 +34,15 @@ class Session:
     """
 
     def __init__(self, host, port=0, ssl=True, user=None, password="", timeout=10, limit=60):
-        context = tls_context(ssl)
+        # Nothing but False is plain: an empty dict would be, to tls_context.
+        context = None if ssl is False else tls_context(ssl or True)
         name = ssl.get("server_hostname") if isinstance(ssl, dict) else None
-        self._stream = NetStream(host, port or (443 if context else 80), context, name, timeout)
+        usual = 443 if context else 80
+        self._stream = NetStream(host, port or usual, context, name, timeout)
         self._limit_ms = int(limit * 1000)
         self._due = 0
         self._front = "Host: %s\r\n" % (
-            host if self._stream.port in (80, 443) else "%s:%d" % (host, self._stream.port)
+            host if self._stream.port == usual else "%s:%d" % (host, port)
         )
         if user is not None:
             pair = bytes(user + ":" + (password or ""), "utf-8")
