@@ -161,6 +161,23 @@ def test_the_70000th_message_is_like_the_first(board, broker):
     assert report["downs"] == [] and 0 < report["pid"] <= 65535
 
 
+def test_a_topic_in_a_bytearray_may_change_between_two_publishes(board, broker, observer):
+    on(
+        board,
+        broker,
+        """
+        link = make()
+        link.connect()
+        topic = bytearray(b"out/a")
+        link.publish(topic, b"1", qos=1)
+        topic[4] = 98
+        link.publish(topic, b"2", qos=1)
+        run(lambda: not link.inflight)
+        """,
+    )
+    assert observer.wait("out/a", 1) == [b"1"] and observer.wait("out/b", 1) == [b"2"]
+
+
 def test_full_window_raises_or_waits_as_the_caller_chooses(board, broker, observer):
     (report,) = on(
         board,
@@ -943,12 +960,12 @@ def test_unsubscribing_while_offline_reaches_a_durable_session(board, broker, ob
 
 def test_size_of_the_files(mpy_size):
     assert mpy_size("lib/netstream.py") <= 3300
-    assert mpy_size("lib/mqtt_link.py") <= 8800
+    assert mpy_size("lib/mqtt_link.py") <= 8850
 
 
 def test_heap_after_the_import_on_a_32_bit_board(heap32):
     cost = heap32.import_cost("umqtt.simple", "netstream", "mqtt_link")
-    assert cost["netstream"] + cost["mqtt_link"] <= 18000
+    assert cost["netstream"] + cost["mqtt_link"] <= 18100
 
 
 def test_nothing_is_allocated_when_idle(board, broker):

@@ -78,7 +78,7 @@ def _topic(s, qos, is_filter=False):
     s = bytes(_encode(s, "topic"))
     if qos not in (0, 1, 2):
         raise ValueError("qos must be 0, 1 or 2")
-    if not 0 < len(s) < 65536 or 0 in s or not is_filter and (43 in s or 35 in s):
+    if not 0 < len(s) < 65536 or b"\0" in s or not is_filter and (b"+" in s or b"#" in s):
         raise ValueError("topic: 1 to 65535 bytes without NUL, + or #")
     if is_filter:
         levels = s.split(b"/")
@@ -166,6 +166,7 @@ class MQTTLink(MQTTClient):
     backoff_max_ms = 64000  # ... up to this. The wait is a random part of it (full jitter).
     on_up = on_down = on_ack = on_skip = error = None
     _task = _raised = None
+    _seen = NetStream  # the topic last published to; this is none
     _up = _stopped = _calling = _renewing = _flags = False
     _failures = _wait = _sent = 0
 
@@ -299,7 +300,11 @@ class MQTTLink(MQTTClient):
             when the window is full and stays so for wait_ms, OSError(ENOTCONN) for QoS 0 while
             offline.
         """
-        topic = _topic(topic, qos)
+        if topic is not self._seen or not 0 <= qos <= 2:
+            # Most programs publish to one topic again and again: it is looked through once.
+            self._name = _topic(topic, qos)
+            self._seen = topic if isinstance(topic, (str, bytes)) else NetStream
+        topic = self._name
         msg = _encode(msg, "msg")
         size = len(topic) + (4 if qos else 2)
         n = size + len(msg)
