@@ -85,7 +85,8 @@ class Device:
     registration id. credType: one of IOTConnectType. Raises ValueError naming the bad argument.
 
     Settings, on the class or on one device, before connect():
-    ca          the service's root certificate: file name or bytes, PEM or DER
+    ca          the service's root certificate, today DigiCert Global Root G2: file name or
+                bytes, PEM or DER. Without it connect() fails: nothing is ever unverified
     server      "host:port" to dial in place of DPS and hub (a local cloud, a gateway). Their
                 certificates must still carry the services' own names
     websocket   True: MQTT over WebSocket on port 443, for networks that close 8883
