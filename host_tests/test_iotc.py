@@ -1195,3 +1195,24 @@ def test_without_a_scope_only_a_known_hub_will_do(dev):
     ).reports
     assert got[0]["code"] == 32 and "scopeId" in got[0]["text"]
     assert got[1] == {"code": 0}
+
+
+def test_the_local_cloud_as_a_program_takes_a_service_host_and_a_ca(board, start_cloud):
+    """The port goes for the hub as well, since that is where the local cloud has it."""
+    cloud = start_cloud()
+    azure = cloud["azure"]
+    got = board.run(
+        """
+        import iotc
+        d = iotc.Device(scope, key, name, iotc.IOTConnectType.IOTC_CONNECT_SYMM_KEY)
+        d.ca = ca
+        d.setServiceHost(dps)
+        report(code=d.connect(), host=d.getHostName(), error=d.error)
+        """,
+        scope=azure["scope_id"],
+        key=azure["group_key"],
+        name=azure["device_id"],
+        ca=cloud["ca_der"],
+        dps="%s:%d" % (azure["dps_host"], cloud["mqtt"]["tls_port"]),
+    ).report
+    assert got == {"code": 0, "host": azure["hub_host"], "error": None}
