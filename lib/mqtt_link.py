@@ -300,7 +300,7 @@ class MQTTLink(MQTTClient):
             when the window is full and stays so for wait_ms, OSError(ENOTCONN) for QoS 0 while
             offline.
         """
-        if topic is not self._seen or not 0 <= qos <= 2:
+        if topic is not self._seen or qos not in (0, 1, 2):
             # Most programs publish to one topic again and again: it is looked through once.
             self._name = _topic(topic, qos)
             self._seen = topic if isinstance(topic, (str, bytes)) else NetStream
