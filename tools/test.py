@@ -20,7 +20,7 @@ def main():
     workshop.enter(__file__)
     if workshop.why_no_micropython():
         workshop.say(workshop.why_no_micropython() + "; its half of the tests is skipped")
-    # Most tests wait more than they work. One file's tests stay together: they share a local cloud.
+    # Most tests wait more than they work. A file's tests stay together: they share a cloud.
     selected = sys.argv[1:] or ["-n", "3", "--dist", "loadfile"]
     command = [sys.executable, "-m", "pytest"] + selected
     # The tests import tools/ and run device code; no bytecode is to litter the checkout.
