@@ -28,8 +28,8 @@ DEVICE_KEY = "AjovQRagSicIHgvC+IaHN/oeUQcVO1iCiFB33IYSeJE="  # PROTOCOLS.md 1.3
 HUB = "hub-7.azure-devices.net"
 OTHER_HUB = "hub-8.azure-devices.net"
 DPS = azure_module.DPS_HOST
-# The program at the end of the light SDK's document (Microsoft, MIT licence), as it stands there.
-SAMPLE = pathlib.Path(__file__).with_name("data") / "iotc_document_sample.txt"
+# A whole program as the light SDK's document has them; not a .py, lest it be taken for a tool.
+PROGRAM = pathlib.Path(__file__).with_name("iotc_greenhouse.txt")
 
 
 def token(key, path, end=None, skn=None, quote=urllib.parse.quote, safe=""):

@@ -8,42 +8,43 @@ import re
 
 import azure_rig
 import pytest
-from azure_rig import CONNECT, SAMPLE, dev, fresh, rig  # noqa: F401
+from azure_rig import CONNECT, PROGRAM, dev, fresh, rig  # noqa: F401
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
-# ---- the document's program
+# ---- a whole program
 
 
-def test_the_documents_sample_runs_unchanged(dev):
+def test_a_program_for_the_light_sdk_runs_as_it_is(dev):
     """Only the three values at its top are filled in; a boot file says where the cloud is."""
-    sample = SAMPLE.read_text()
+    source = PROGRAM.read_text()
     for name, value in (
         ("DEVICE_ID", dev.name),
         ("SCOPE_ID", azure_rig.SCOPE),
         ("SYMM_KEY", azure_rig.GROUP_KEY),
     ):
-        assert sample.count('"%s"' % name) == 1
-        sample = sample.replace('"%s"' % name, '"%s"' % value)
+        assert source.count('"%s"' % name) == 1
+        source = source.replace('"%s"' % name, '"%s"' % value)
     boot = "import iotc\niotc.Device.ca = CA\niotc.Device.server = SERVER\n"
-    program = dev.board.start(boot + sample, **dev.values())
+    program = dev.board.start(boot + source, **dev.values())
     messages = dev.telemetry(3)
     assert messages[0][1]["$.schema"] == "modelInformation"
-    assert set(json.loads(messages[1][0])) == {"temperature"}
-    assert messages[1][1] == {"$.ifid": "IFID", "$.ifname": "IFNAME", "$.schema": "temperature"}
-    assert set(json.loads(messages[2][0])) == {"pressure"}
+    assert set(json.loads(messages[1][0])) == {"humidity"}
+    assert messages[1][1] == {"$.ifid": "IFID", "$.ifname": "IFNAME", "$.schema": "humidity"}
+    assert set(json.loads(messages[2][0])) == {"light"}
     argument = {"commandRequest": {"value": 5, "requestId": "a4795148"}}
-    assert dev.invoke("$iotin:IFNAME*reboot", argument) == (200, "Received")
-    assert dev.invoke("$iotin:IFNAME*reboot") == (200, "Received")
+    assert dev.invoke("$iotin:IFNAME*water", argument) == (200, "Done")
+    assert dev.invoke("$iotin:IFNAME*water") == (200, "Done")
     dev.desire({"$iotin:IFNAME": {"fan": {"value": 7}}})
     dev.rig.until(lambda: dev.rig.device(dev.name).twin["reported"]["properties"])
     assert dev.reported() == {
         "$iotin:IFNAME": {"fan": {"value": 7, "sc": 200, "sd": "completed", "sv": 2}}
     }
     said = program.stop().out
-    assert "- [onconnect] => status:0" in said
-    assert "[onmessagesent] => {'temperature'" in said
-    assert "property name: fan" in said
+    assert "connection status 0" in said
+    assert "sent {'humidity'" in said
+    assert "command IFNAME water (5, 'a4795148')" in said
+    assert "wanted fan" in said
 
 
 # ---- connecting
