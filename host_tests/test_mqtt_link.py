@@ -723,7 +723,7 @@ def test_credentials_are_renewed_before_they_end_and_nothing_is_lost(
         run(lambda: acks)
         sent = 0
         while len(asked) < 6:
-            if link.inflight < 7:
+            if link.inflight < 6:
                 for qos in (0, 1, 2):
                     if link.is_connected() or link._renewing or qos:
                         link.publish("loop/%d" % qos, str(sent), qos=qos)
