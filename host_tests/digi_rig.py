@@ -33,6 +33,14 @@ def block(block_id, payload, count=1, compression=0, format_type=1):
     return pack_block(block_id, count, compression, format_type, payload)
 
 
+def wait(test, what="", timeout=20):
+    """Wait until test() is true; fails after timeout seconds."""
+    end = time.monotonic() + timeout
+    while not test():
+        assert time.monotonic() < end, "never came: " + what
+        time.sleep(0.01)
+
+
 class Cloud:
     """
     A running Digi. host, http_port, https_port, push_port, push_tls_port, ca (file, DER) for
@@ -93,11 +101,7 @@ class Cloud:
         self.do(self.digi.fault, name, count, **how)
 
     def wait(self, test, what="", timeout=20):
-        """Wait until test() is true; fails after timeout seconds."""
-        end = time.monotonic() + timeout
-        while not test():
-            assert time.monotonic() < end, "never came: " + what
-            time.sleep(0.01)
+        wait(test, what, timeout)
 
     def wait_status(self, monitor_id, status):
         monitor = self.monitor(monitor_id)

@@ -1,15 +1,12 @@
 """A push block taken apart message by message: in any pieces, within a limit, damage told."""
 
 import json
-import sys
 
 import pytest
 import workshop
+from cpython_port import Port
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(workshop.ROOT / "tools"))
-from cpython_port import Port
 
 PORT = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)])
 MESSAGES = PORT.load("idigi_messages").messages

@@ -7,16 +7,27 @@ The service side is localcloud.digi in this process (`digi`), or a script that s
 import contextlib
 import http.server
 import json
+import random
 import re
+import signal
+import socket
+import struct
 import threading
 import time
 import zlib
 
 import digi_rig
 import pytest
+import workshop
+from cpython_port import Port
+from cpython_port.device import OSError as DeviceError
 from digi_rig import ACCEPTED, PASSWORD, USER, ack, block, nothing, read_exactly, scripted
+from hypothesis import given
+from hypothesis import strategies as st
+from localcloud import pki
 
 SECRET = PASSWORD
+API = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)]).load("idigi_monitor_api")
 
 # The device's side: a client from the test's arguments, and a loop with a deadline.
 PRELUDE = """
@@ -320,8 +331,6 @@ except MonitorError as e:
 
 def test_no_answer_is_an_error_in_time(board):
     """pain 01: a server that takes the request and says nothing."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         report = board.run(
             PRELUDE
@@ -351,7 +360,7 @@ try:
     push_client("user", "password")
 except ValueError as e:
     report(text=str(e))
-push_client.ca_certs = b"not looked at before it is used" and {"verify": False}
+push_client.ca_certs = {"verify": False}
 client = push_client("user", "password")
 report(host=client._http[0], ports=(client._http[1], client._push[1]))
 """
@@ -373,11 +382,6 @@ report(host=client._push[0], ports=(client._http[1], client._push[1]))
 
 def test_a_foreign_certificate_is_refused(board, digi, tmp_path):
     """Neither monitors nor sessions give the password to who can't prove to be the service."""
-    from localcloud import pki
-
-    pki.Authority.load(str(tmp_path / "other"), "another CA") if (
-        tmp_path / "other"
-    ).mkdir() else 0
     other = pki.Authority("another CA")
     (tmp_path / "other.der").write_bytes(other.der)
     reports = board.run(
@@ -637,9 +641,10 @@ def test_a_callback_may_stop_its_session_and_is_still_acknowledged(board):
             heard.append(b"")
 
     with scripted(play) as server:
-        report = board.run(
+        program = board.start(
             PRELUDE
             + """
+import sys
 got = []
 def callback(data):
     got.append(data)
@@ -648,10 +653,12 @@ def callback(data):
 session = client.create_session(callback, 5)
 run(lambda: got, client)
 report(got=len(got), sessions=len(client.sessions), worked=client.do_next(20))
+sys.stdin.readline()
 """,
             K=server.arguments(),
-        ).report
-    assert report == {"got": 1, "sessions": 0, "worked": False}
+        )
+        assert program.next_report() == {"got": 1, "sessions": 0, "worked": False}
+        digi_rig.wait(lambda: len(heard) == 2, "the end of the connection")
     assert heard == [ack(9), b""]
 
 
@@ -689,7 +696,10 @@ report(raised=raised, error=session.error)
 
 
 def test_several_sessions_in_one_client(board, digi):
-    """Each hears its own; one whose callback always raises keeps nobody from anything."""
+    """
+    Each hears its own; one whose callback always raises keeps nobody from anything; a quiet one
+    holds nobody up (twenty blocks, each sent when the last is acknowledged, a wait of 1 s each).
+    """
     monitors = [digi.make("DataPoint/dev{}".format(n), AckOption="explicit") for n in range(4)]
     program = board.start(
         PRELUDE
@@ -710,7 +720,7 @@ report(up=True)
 raised = 0
 while seen[1:] != [20, 20, 20]:
     try:
-        client.do_next(100)
+        client.do_next(1000)
     except ValueError:
         raised += 1
 report(raised=raised, seen=seen)
@@ -723,7 +733,7 @@ client.stop_all()
     for _ in range(20):
         for n in range(4):
             digi.point(1, "dev{}/x".format(n))
-    report = program.next_report(20)
+    report = program.next_report(12)
     assert report["seen"] == [1, 20, 20, 20]
     assert report["raised"] == 1
     for monitor in monitors[1:]:
@@ -781,18 +791,12 @@ finally:
 """
 
 
-def next_line(process, timeout=15):
-    return process.next_line(timeout)
-
-
 def test_the_document_s_program_runs(board, digi):
     """
     Its print statements are calls now, and json.dumps does without sort_keys and indent, which
     MicroPython's json has not; nothing else was changed. Where to connect is set once, as a
     board's boot.py would.
     """
-    import signal
-
     before = set(digi.digi.monitors)
     program = board.start(
         """
@@ -842,8 +846,8 @@ import sys
 sys.stdin.readline()
 client.do_next()
 second = client.create_session(callback, two)
-run(second.is_connected, client)
 report(thread=client._thread is not None)
+run(second.is_connected, client)
 run(lambda: False, client)
 """,
         K=digi.arguments(),
@@ -855,6 +859,7 @@ run(lambda: False, client)
     assert program.next_report() == {"own": False}
     program.send("take over")
     assert program.next_report() == {"thread": False}
+    digi.wait_status(two, "ACTIVE")
     digi.point(1, "a/x")
     assert program.next_report() == {"own": True}
     digi.point(1, "b/x")
@@ -1086,6 +1091,26 @@ def test_limits_are_what_they_say(board):
     assert report["got"] == [4096, 8192]
 
 
+@pytest.mark.parametrize("half, max_data", [(3000, 6000), (12000, 24000), (16000, 32768)])
+def test_zlib_may_look_back_as_far_as_there_is_data(board, half, max_data):
+    """The window is no larger than max_data asks for, and large enough."""
+    noise = random.Random(1).randbytes(half)
+
+    def play(sock, _):
+        sock.sendall(ACCEPTED + block(1, zlib.compress(noise * 2), compression=1))
+        read_exactly(sock, 10)
+
+    with scripted(play) as server:
+        report = board.run(
+            LOOP.replace("got.append(data)", "got.append(hash(data) == hash(data[:half] * 2))"),
+            K=server.arguments(max_data=max_data, max_block=20000),
+            wanted=1,
+            take_skipped=False,
+            half=half,
+        ).report
+    assert report["got"] == [True] and not report["skipped"]
+
+
 def test_on_skip_may_acknowledge(board):
     """So that a server in explicit mode, which waits for it, goes on."""
     heard = []
@@ -1202,6 +1227,7 @@ def test_pain_25_noise_in_mid_stream(board, noise):
 
     report, server = play_loop(board, play, 1)
     assert report["got"] == ["good"] and len(report["downs"]) == 1
+    assert "no message" in report["downs"][0]
 
 
 def test_pain_22_the_end_of_the_stream_is_seen(board):
@@ -1218,8 +1244,8 @@ def test_pain_22_the_end_of_the_stream_is_seen(board):
 
 @pytest.mark.parametrize(
     "first",
-    [b"", ACCEPTED[:7], ACCEPTED + block(1, b"x" * 100)[:50]],
-    ids=["no answer", "half an answer", "half a block"],
+    [b"", ACCEPTED[:7], ACCEPTED + b"\0\3\0", ACCEPTED + block(1, b"x" * 100)[:50]],
+    ids=["no answer", "half an answer", "half a header", "half a block"],
 )
 def test_pain_01_a_server_that_falls_silent(board, first):
     """Each wait has its end; no step waits longer than it was told."""
@@ -1356,6 +1382,37 @@ report(waits=waits, error=str(session.error))
     assert "can't connect to 127.0.0.1:9" in report["error"]
 
 
+def test_backoff_starts_anew_after_a_connection_that_held(board):
+    def play(sock, number):
+        sock.sendall(ACCEPTED)
+        time.sleep(0.2)
+
+    with scripted(play) as server:
+        report = board.run(
+            PRELUDE
+            + """
+import idigi_monitor_api
+class Os:
+    urandom = staticmethod(lambda n: b"\\xff\\xff")
+idigi_monitor_api.os = Os
+session = client.create_session(print, 5)
+session.backoff_ms = 20
+waits = []
+def on_up():
+    session._stream.timeout_ms = 50  # "held" is longer than this
+def on_down(e):
+    session._stream.timeout_ms = 5000
+    waits.append(time.ticks_diff(session._at, time.ticks_ms()))
+session.on_up = on_up
+session.on_down = on_down
+run(lambda: len(waits) == 4, client)
+report(waits=waits)
+""",
+            K=server.arguments(threads=False),
+        ).report
+    assert max(report["waits"]) <= 20
+
+
 def test_explicit_mode_loses_nothing(board, digi):
     """
     Connections that break anywhere, a callback that now and then fails: every event is taken in
@@ -1460,6 +1517,196 @@ run(lambda: False, client, 60)
     assert program.next_report() == {"data": 2, "replay": True}
     assert program.next_report() == {"data": 3, "replay": True}
     assert program.next_report() == {"data": 4, "replay": False}
+
+
+def test_pain_02_one_tls_connection_at_a_time(board, digi):
+    """A request's connection is closed before its answer is returned: a session needs the heap."""
+    program = board.start(
+        PRELUDE
+        + """
+import sys
+made = client.create_monitor(["DeviceCore"])
+report(made=made)
+sys.stdin.readline()
+try:
+    client.delete_monitor(1)
+except MonitorError:
+    report(failed=True)
+sys.stdin.readline()
+""",
+        K=digi.arguments(),
+    )
+    program.next_report()
+    digi.wait(lambda: not digi.site._runner.server.connections, "the end of the connection")
+    program.send("go on")
+    program.next_report()
+    digi.wait(lambda: not digi.site._runner.server.connections, "the end of the connection")
+
+
+def test_ctrl_c_in_a_callback_leaves_the_session_usable(board):
+    def play(sock, number):
+        sock.sendall(ACCEPTED + block(number, b"{}"))
+        if number:
+            read_exactly(sock, 10)
+        else:
+            with contextlib.suppress(EOFError, ConnectionError):
+                read_exactly(sock, 1)
+
+    with scripted(play) as server:
+        report = board.run(
+            PRELUDE
+            + """
+calls = []
+def callback(data):
+    calls.append(data)
+    if len(calls) == 1:
+        raise KeyboardInterrupt
+    return True
+session = client.create_session(callback, 5)
+session.backoff_ms = 10
+try:
+    run(lambda: False, client)
+except KeyboardInterrupt:
+    report(interrupted=len(calls))
+run(lambda: len(calls) == 2, client)
+report(error=type(session.error).__name__)
+""",
+            K=server.arguments(threads=False),
+        ).reports
+    assert report == [{"interrupted": 1}, {"error": "StopIteration"}]
+
+
+@pytest.mark.parametrize("platform, wanted", [("rp2", False), ("esp32", True), ("linux", True)])
+def test_which_boards_get_a_thread(board, platform, wanted):
+    """Not the Pico: its second core can't use the network. threads=True overrides that."""
+    report = board.run(
+        PRELUDE
+        + """
+import idigi_monitor_api
+class Sys:
+    pass
+Sys.platform = platform
+idigi_monitor_api.sys = Sys
+report(default=push_client(**K).threads, told=push_client(threads=True, **K).threads)
+""",
+        K={"username": "u", "password": "p", "hostname": "127.0.0.1", "secure": False},
+        platform=platform,
+    ).report
+    assert report == {"default": wanted, "told": True}
+
+
+# ---- any stream in any pieces, on CPython
+
+
+class Stream:
+    """A netstream that has everything and gives it in pieces of these sizes."""
+
+    timeout_ms = 5000
+
+    def __init__(self, data, sizes):
+        self.data = data
+        self.sizes = sizes
+        self.count = 0
+        self.sent = b""
+
+    def open(self):
+        return iter(())
+
+    def send(self, data):
+        self.sent += bytes(data)
+        return iter(())
+
+    def readinto(self, view):
+        size = min(self.sizes[self.count % len(self.sizes)], len(view), len(self.data))
+        self.count += 1
+        if not self.data:
+            raise DeviceError(104, "connection closed by the peer")
+        if not size:
+            return None
+        view[:size] = self.data[:size]
+        self.data = self.data[size:]
+        return size
+
+    def wait(self, ms):
+        return 1
+
+    def start_clock(self):
+        pass
+
+    def in_time(self, what):
+        pass
+
+    def close(self):
+        pass
+
+
+def good_block(block_id, payload, packed):
+    data = zlib.compress(payload) if packed else payload
+    return block(block_id, data, compression=int(packed)), payload
+
+
+GOOD = st.builds(
+    good_block, st.integers(0, 65535), st.binary(min_size=1, max_size=300), st.booleans()
+)
+BAD = st.one_of(
+    st.builds(
+        lambda kind, data: struct.pack(">HI", kind, len(data)) + data,
+        st.integers(4, 65535),
+        st.binary(max_size=50),
+    ),
+    st.builds(lambda size: struct.pack(">HI", 3, size) + bytes(size), st.integers(0, 9)),
+    st.builds(lambda size: block(1, bytes(size)), st.one_of(st.just(0), st.integers(401, 3000))),
+    st.builds(
+        lambda byte, data: block(1, data, compression=byte),
+        st.integers(2, 255),
+        st.binary(min_size=1, max_size=50),
+    ),
+    st.builds(lambda data: block(1, b"\xff" + data, compression=1), st.binary(max_size=50)),
+).map(lambda data: (data, None))
+
+
+@given(
+    st.lists(st.one_of(GOOD, BAD), max_size=8),
+    st.lists(st.integers(0, 700), min_size=1, max_size=6).filter(any),
+    st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=4),
+)
+def test_any_blocks_in_any_pieces(parts, sizes, answers):
+    """What is good is called back once, in order; what got True is acknowledged; nothing else."""
+    client = API.push_client("u", "p", hostname="h", secure=False, threads=False, max_block=400)
+    got = []
+
+    def callback(data):
+        got.append(data)
+        return answers[len(got) % len(answers)]
+
+    session = client.create_session(callback, 5)
+    skipped = []
+    session.on_skip = lambda *args: skipped.append(args)
+    data = ACCEPTED + b"".join(part for part, _ in parts)
+    session._stream = stream = Stream(data, sizes)
+    for _ in range(100000):
+        client.do_next()
+        if session.error:
+            break
+    assert "closed by the peer" in str(session.error)
+    payloads = [payload for _, payload in parts if payload is not None]
+    assert got == payloads
+    assert len(skipped) == len(parts) - len(payloads)
+    ids = [int.from_bytes(part[6:8], "big") for part, payload in parts if payload is not None]
+    taken = [ids[n] for n in range(len(ids)) if answers[(n + 1) % len(answers)] is True]
+    assert stream.sent == session._hello + b"".join(ack(number) for number in taken)
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(1, 60), min_size=1, max_size=4))
+def test_any_noise_ends_a_connection_or_is_passed_over(noise, sizes):
+    client = API.push_client("u", "p", hostname="h", secure=False, threads=False, max_block=400)
+    session = client.create_session(lambda data: True, 5)
+    session._stream = Stream(ACCEPTED + noise, sizes)
+    for _ in range(1000):
+        client.do_next()
+        if session.error:
+            break
+    assert isinstance(session.error, OSError)
 
 
 # ---- what it costs
