@@ -90,29 +90,29 @@ DEVICE_PROGRAM = """
     import ibmiotf.device
 
     try:
-        options = ibmiotf.device.ParseConfigFile(configFilePath)
+        options = ibmiotf.device.ParseConfigFile(settings)
         client = ibmiotf.device.Client(options)
-    except ibmiotf.ConnectionException as e:
-        print(e)
+    except ibmiotf.ConnectionException as error:
+        print(error)
         raise
 
-    interval = 60
+    seconds = 60
 
-    def myCommandCallback(cmd):
-        global interval
+    def obey(cmd):
+        global seconds
         print("got %s" % cmd.payload)
-        if cmd.command == "setInterval":
-            if "interval" in cmd.data:
-                interval = cmd.data["interval"]
-        elif cmd.command == "print":
+        if cmd.command == "pace":
+            if "seconds" in cmd.data:
+                seconds = cmd.data["seconds"]
+        elif cmd.command == "say":
             print(cmd.data["message"])
 
     client.connect()
-    client.commandCallback = myCommandCallback
-    myData={"name" : "foo", "cpu" : 60, "mem" : 50}
-    client.publishEvent("status", myData)
-    myQosLevel=2
-    client.publishEvent("status", myData, myQosLevel)
+    client.commandCallback = obey
+    climate={"celsius": 21.5, "lux": 300}
+    client.publishEvent("climate", climate)
+    twice=2
+    client.publishEvent("climate", climate, twice)
 """
 
 APPLICATION_PROGRAM = """
@@ -121,22 +121,22 @@ APPLICATION_PROGRAM = """
 
     try:
         options = {
-            "org": organization,
-            "id": appId,
-            "auth-method": authMethod,
-            "auth-key": authKey,
-            "auth-token": authToken
+            "org": ORG,
+            "id": APP,
+            "auth-method": METHOD,
+            "auth-key": KEY,
+            "auth-token": TOKEN
         }
         client = ibmiotf.application.Client(options)
-    except ibmiotf.ConnectionException as e:
-        print(e)
+    except ibmiotf.ConnectionException as error:
+        print(error)
         raise
 
-    def myEventCallback(event):
+    def hear(event):
         text = "%s %s from %s: %s"
         print(text % (event.format, event.event, event.device, json.dumps(event.data)))
 
-    def myStatusCallback(status):
+    def follow(status):
         if status.action == "Disconnect":
             text = "%s %s %s (%s)"
             print(text % (status.time.isoformat(), status.device, status.action, status.reason))
@@ -144,12 +144,12 @@ APPLICATION_PROGRAM = """
             print("%s %s %s" % (status.time.isoformat(), status.device, status.action))
 
     client.connect()
-    client.deviceEventCallback = myEventCallback
-    client.subscribeToDeviceEvents(event=myEvent)
-    client.subscribeToDeviceEvents(deviceType=myDeviceType, deviceId=myDeviceId, event=myEvent)
+    client.deviceEventCallback = hear
+    client.subscribeToDeviceEvents(event=what)
+    client.subscribeToDeviceEvents(deviceType=kind, deviceId=number, event=what)
     client.connect()
-    client.deviceStatusCallback = myStatusCallback
-    client.subscribeToDeviceStatus(deviceType=myDeviceType, deviceId=myDeviceId)
+    client.deviceStatusCallback = follow
+    client.subscribeToDeviceStatus(deviceType=kind, deviceId=number)
     devices = client.api.getDevices()
     print("%d devices" % len(devices))
 """
@@ -158,31 +158,31 @@ OLDEST_PROGRAM = """
     import json
     import ibmiotc.application
     try:
-      options = ibmiotc.application.ParseConfigFile(configFilePath)
+      options = ibmiotc.application.ParseConfigFile(settings)
       client = ibmiotc.application.Client(options)
-    except ibmiotc.ConnectionException  as e:
-      print(e)
+    except ibmiotc.ConnectionException as error:
+      print(error)
       raise
 
-    def myEventCallback(event):
+    def hear(event):
       text = "%s %s from %s: %s"
       print(text % (event.format, event.event, event.device, json.dumps(event.data)))
 
-    def myStatusCallback(status):
+    def follow(status):
       if status.action == "Disconnect":
         text = "%s %s %s (%s)"
         print(text % (status.time.isoformat(), status.device, status.action, status.reason))
       else:
         print("%s %s %s" % (status.time.isoformat(), status.device, status.action))
 
-    client.eventCallback = myEventCallback
-    client.subscribeToDeviceEvents(deviceType=myDeviceType, deviceId=myDeviceId, event=myEvent)
-    client.statusCallback = myStatusCallback
+    client.eventCallback = hear
+    client.subscribeToDeviceEvents(deviceType=kind, deviceId=number, event=what)
+    client.statusCallback = follow
     client.subscribeToDeviceStatus()
-    myData={"name" : "foo", "cpu" : 60, "mem" : 50}
-    client.publishEvent(myDeviceType, myDeviceId, "status", myData)
-    commandData={"rebootDelay" : 50}
-    client.publishCommand(myDeviceType, myDeviceId, "reboot", myData)
+    climate={"celsius": 21.5, "lux": 300}
+    client.publishEvent(kind, number, "climate", climate)
+    order={"after": 50}
+    client.publishCommand(kind, number, "restart", climate)
 """
 
 
@@ -215,22 +215,22 @@ def test_the_documents_programs_run_as_they_are(board, cloud, boot, tmp_path):
         client.do_next(100)
     print("listening")
     seen = []
-    client.deviceEventCallback = lambda event: (seen.append(event), myEventCallback(event))
+    client.deviceEventCallback = lambda event: (seen.append(event), hear(event))
     while not seen:
         client.do_next(100)
-    commandData={"interval" : 5}
-    client.publishCommand(myDeviceType, myDeviceId, "setInterval", commandData)
+    order={"seconds" : 5}
+    client.publishCommand(kind, number, "pace", order)
     while True:
         client.do_next(100)
     """,
-        organization=cloud["ibm"]["org"],
-        appId="documents-" + board.name,
-        authMethod="apikey",
-        authKey=key["key"],
-        authToken=key["token"],
-        myEvent="status",
-        myDeviceType=device["type"],
-        myDeviceId=device["id"],
+        ORG=cloud["ibm"]["org"],
+        APP="documents-" + board.name,
+        METHOD="apikey",
+        KEY=key["key"],
+        TOKEN=key["token"],
+        what="climate",
+        kind=device["type"],
+        number=device["id"],
         **boot,
     )
     read_until(application, "devices", "listening")
@@ -238,19 +238,19 @@ def test_the_documents_programs_run_as_they_are(board, cloud, boot, tmp_path):
         BOOT
         + DEVICE_PROGRAM
         + """
-    while interval != 5:
+    while seconds != 5:
         client.do_next(100)
     client.disconnect()
     """,
-        configFilePath=config,
+        settings=config,
         **boot,
     )
-    assert json.loads(run.out.split("got ", 1)[1]) == {"d": {"interval": 5}}
+    assert json.loads(run.out.split("got ", 1)[1]) == {"d": {"seconds": 5}}
     name = "%s:%s" % (device["type"], device["id"])
-    head = "json status from %s: " % name
+    head = "json climate from %s: " % name
     lines = read_until(application, " %s Disconnect (" % name)
     events = [json.loads(line[len(head) :]) for line in lines if line.startswith(head)]
-    assert {"name": "foo", "cpu": 60, "mem": 50} in events
+    assert {"celsius": 21.5, "lux": 300} in events
     assert any(line.endswith(" %s Connect" % name) for line in lines)
 
 
@@ -265,14 +265,14 @@ def test_a_program_of_the_oldest_document_runs_as_it_is(board, cloud, boot, tmp_
     )
     application = board.start(
         BOOT + OLDEST_PROGRAM + "    while True:\n        client.do_next(100)\n",
-        configFilePath=config,
-        myEvent="status",
-        myDeviceType=device["type"],
-        myDeviceId=device["id"],
+        settings=config,
+        what="climate",
+        kind=device["type"],
+        number=device["id"],
         **boot,
     )
     name = "%s:%s" % (device["type"], device["id"])
-    read_until(application, "json status from %s: " % name)
+    read_until(application, "json climate from %s: " % name)
     board.run(
         BOOT + "    import ibmiotc.device\n    client = ibmiotc.device.Client(options)\n"
         "    client.disconnect()\n",
