@@ -203,6 +203,8 @@ def test_verification_off_only_in_so_many_words(board, echo, authority):
         ({"verify": False, "cert": b"\x30", "key": b"\x30"}, "bad cert or key"),
         ({"verify": False, "cert": "nowhere.pem", "key": b"\x30"}, "nowhere.pem"),
         ({"verify": False, "cert": b"\x30"}, "bad cert or key"),
+        ("yes", "pass a dict or an SSLContext"),
+        (5, "pass a dict or an SSLContext"),
     ],
 )
 def test_unusable_tls_material_is_a_valueerror(board, echo, ssl_options, why):

@@ -78,8 +78,10 @@ def tls_context(ssl, params=None):
     """
     if ssl is True:
         ssl = params or {"ca": None}
-    if not ssl or not isinstance(ssl, dict):
+    if not ssl or hasattr(ssl, "wrap_socket"):
         return ssl or None
+    if not isinstance(ssl, dict):
+        raise ValueError("ssl: pass a dict or an SSLContext")
     import tls
 
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
