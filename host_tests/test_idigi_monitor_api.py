@@ -762,41 +762,33 @@ run(lambda: False, client)
 
 # ---- who drives
 
-SEED = """
+# A whole program as the library's document has them: a callback, a loop that only sleeps, Ctrl-C.
+SLEEPER = """
+import json
+import time
 from idigi_monitor_api import push_client
 
-client = push_client("alice", {password!r})
-monitor_id = client.create_monitor(['DeviceCore','FileData'])
+cloud = push_client("alice", {password!r})
+watched = cloud.create_monitor(["DeviceCore", "FileData"])
 
-import json
-
-def json_cb(data):
-    json_data = json.loads(data)
-    print("Data Received %s" % json.dumps(json_data))
-
-import time
+def on_block(block):
+    print("block " + json.dumps(json.loads(block)))
 
 try:
-    client.create_session(json_cb, monitor_id)
+    cloud.create_session(on_block, watched)
     while True:
-        time.sleep(.31416)
+        time.sleep(0.25)
 except KeyboardInterrupt:
-    # Expect KeyboardInterrupt (CTRL+C or CTRL+D) and print friendly msg.
-    print("Closing Sessions and Cleaning Up.")
+    print("leaving")
 finally:
-    # Stop Push Client's Sessions and Delete Monitor.
-    client.stop_all()
-    client.delete_monitor(monitor_id)
-    print("Done")
+    cloud.stop_all()
+    cloud.delete_monitor(watched)
+    print("left")
 """
 
 
-def test_the_document_s_program_runs(board, digi):
-    """
-    Its print statements are calls now, and json.dumps does without sort_keys and indent, which
-    MicroPython's json has not; nothing else was changed. Where to connect is set once, as a
-    board's boot.py would.
-    """
+def test_a_program_that_only_sleeps_runs_as_it_is(board, digi):
+    """Where to connect is set once, as a board's boot.py would."""
     before = set(digi.digi.monitors)
     program = board.start(
         """
@@ -804,7 +796,7 @@ import idigi_monitor_api
 for name, value in K.items():
     setattr(idigi_monitor_api.push_client, name, value)
 """
-        + SEED.format(password=PASSWORD),
+        + SLEEPER.format(password=PASSWORD),
         K={
             "hostname": "localhost",
             "ca_certs": digi.ca,
@@ -817,13 +809,13 @@ for name, value in K.items():
     digi.wait_status(monitor, "ACTIVE")
     digi.do(digi.digi.device_connected, "gateway", False)
     line = program.process.next_line(15)
-    assert line.startswith("Data Received ")
-    message = json.loads(line[len("Data Received ") :])["Document"]["Msg"]
+    assert line.startswith("block ")
+    message = json.loads(line[len("block ") :])["Document"]["Msg"]
     assert message["DeviceCore"]["dpConnectionStatus"] == 0
     assert message["topic"].startswith("3/DeviceCore/")
     program.process.signal(signal.SIGINT)
-    assert program.process.next_line(15) == "Closing Sessions and Cleaning Up."
-    assert program.process.next_line(15) == "Done"
+    assert program.process.next_line(15) == "leaving"
+    assert program.process.next_line(15) == "left"
     assert program.wait().rc == 0
     assert monitor not in digi.digi.monitors
 
