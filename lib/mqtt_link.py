@@ -82,14 +82,11 @@ def _topic(s, qos, is_filter=False):
         raise ValueError("topic: 1 to 65535 bytes without NUL, + or #")
     if is_filter:
         levels = s.split(b"/")
+        bad = b"#" in levels[:-1]
         for level in levels:
-            if (
-                len(level) > 1
-                and (43 in level or 35 in level)
-                or level == b"#"
-                and levels[-1] is not level
-            ):
-                raise ValueError("topic filter: + and # must fill a level, # the last one")
+            bad = bad or len(level) > 1 and (b"+" in level or b"#" in level)
+        if bad:
+            raise ValueError("topic filter: + and # must fill a level, # the last one")
     return s
 
 
