@@ -5,9 +5,13 @@ The class is teamviewer_iot's, with a helping thread for programs that were writ
 only sleep: where the port has threads (CPython, MicroPython on unix, ESP32, RP2), provision() and
 connect_api() start one that calls do_next(). It ends with disconnect_api(), or when the program
 calls do_next() itself. Callbacks then run in that thread, as they do in the SDK. An exception that
-one raises is printed, and the thread goes on.
+one raises is printed, and the thread goes on. Where the port can't start one, its OSError comes
+out of those two; do_next() helps then too.
 
 A thread needs stack for TLS, 16 KB on a board. A program that can call do_next() should.
+
+The documents' first example also imports os.path, which MicroPython has from micropython-lib only
+(mpremote mip install os-path): write the folder's name out, or install that.
 """
 
 import sys
@@ -22,6 +26,17 @@ except ImportError:
     _thread = None
 
 _Client = teamviewer_iot.TVCMI_client
+
+if _thread:
+    _load = teamviewer_iot._setup
+    _loading = _thread.allocate_lock()
+
+    def _setup():
+        # One thread at a time, or the other would meet the module half made.
+        with _loading:
+            return _load()
+
+    teamviewer_iot._setup = _setup
 
 
 class _Guard:
@@ -81,11 +96,12 @@ class _Threaded(_Client):
             _Client._call(self, *how)
 
     def _start(self):
+        # Its first step waits for our guard: hence it can't end before _running is set.
         if not (self._driven or self._running):
-            self._running = True
             if sys.platform not in ("linux", "darwin", "win32"):
                 _thread.stack_size(16384)
             _thread.start_new_thread(self._run, ())
+            self._running = True
 
     def _run(self):
         while True:
@@ -95,7 +111,7 @@ class _Threaded(_Client):
                     return
                 try:
                     worked = _Client.do_next(self)
-                except Exception as e:
+                except BaseException as e:  # sys.exit() too: nobody would hear of it here
                     sys.print_exception(e)
                     worked = False
             if not worked:
