@@ -8,8 +8,9 @@ and let it go afterwards.
 
 Everything slow is a generator: a `yield` after each bit of arithmetic, the result as its return
 value: `key = yield from p256.new_key()`, or `p256.run(p256.new_key())` in a program that may
-wait. A key and its request are 224 steps; the longest is a point doubled and another added,
-19 modular multiplications.
+wait. A key and its request are 225 steps. Most of them double a point and add another, 19 modular
+multiplications; the longest, twice to three times that, draws the signature's nonce with ten
+hashes (tools/bench_p256.py measures them).
 
 Side channels. Every scalar takes the same 63 doublings and 63 additions (signed comb, no zero
 digit), the point starts with random projective coordinates, inverses are Fermat powers of
@@ -138,6 +139,7 @@ def sign(d, digest):
         raise ValueError("sign() takes a secret of 1 to N - 1 and a SHA-256 digest of 32 bytes")
     h = int.from_bytes(digest, "big") % N
     for k in _nonces(d, h):
+        yield
         r = (yield from multiply(k))[0] % N
         blind = _random(N)
         s = yield from _inverse(k * blind % N, N)
