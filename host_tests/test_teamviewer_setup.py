@@ -131,11 +131,19 @@ def test_bad_parameters_are_errors_that_name_them(board, tmp_path):
         (dict(good, MqttPort="soon"), "MqttPort"),
         (dict(good, MqttProvisionPort=[1]), "MqttProvisionPort"),
         (dict(good, MaxPacket=None), "MaxPacket"),
+        (dict(good, MqttPort=float("inf")), "MqttPort must be a number, 1 to 65535"),
+        (dict(good, MqttPort=-1), "MqttPort must be a number, 1 to 65535"),
+        (dict(good, MqttProvisionPort="65536"), "MqttProvisionPort"),
+        (dict(good, MaxPacket=0), "MaxPacket must be a number, 128"),
+        (dict(good, MaxPacket=-5), "MaxPacket"),
+        (dict(good, ProvisionTimeout=0), "ProvisionTimeout must be a number, 1 to"),
+        (dict(good, ServerName=7), "ServerName"),
         (dict(good, CertFolder=7), "CertFolder"),
         (dict(good, ClientName=None), "ClientName"),
         (dict(good, ClientName="a/b"), "ClientName"),
         (dict(good, ClientName=" "), "ClientName"),
         (dict(good, ClientName="x" * 65), "ClientName"),
+        (dict(good, ClientName="x " * 33), "ClientName"),
         (dict(good, OverrideCerts="MAYBE"), "OverrideCerts"),
         (dict(good, OverrideCerts=4), "OverrideCerts"),
         ('{"MqttHost": ', "parameters"),
@@ -144,12 +152,13 @@ def test_bad_parameters_are_errors_that_name_them(board, tmp_path):
         (None, "parameters"),
         ("[1, 2]", "parameters"),
     ]
-    kinds = ["InputError"] * 5 + ["ConnectionParamError"] * 3 + ["InputError"] * 7
+    kinds = ["InputError"] * 5 + ["ConnectionParamError"] * 9 + ["InputError"] * 9
     kinds += ["ConfigError"] * 5
     run = board.run(
         """
 from teamviewer_iot import TVCMI_client, TvcmiError
-for parameters, word in cases:
+inf = float("inf")
+for parameters, word in eval(cases):
     try:
         TVCMI_client(parameters)
         report(kind="none")
@@ -157,7 +166,7 @@ for parameters, word in cases:
         report(kind=type(e).__name__, named=word in str(e) or word == "missing",
                same=e.message == str(e))
 """,
-        cases=cases,
+        cases=repr(cases),
     )
     assert [r.get("kind") for r in run.reports] == kinds
     assert all(r["named"] and r["same"] for r in run.reports), run.reports
@@ -262,6 +271,31 @@ report(got=drive(c)[0], id=c.get_connector_id(), cert=c.read_cert_from_file(),
     assert [a.value for a in request.subject] == ["pump 3"]
     assert (folder / "pump3-cert.pem").read_text() == got["cert"]
     assert got["id"] in [connector["id"] for connector in agent.connectors()]
+
+
+def test_a_key_is_made_in_small_steps_of_do_next(board, agent, folder):
+    """One step of p256 each, and the compiling of p256.py not within one: also to override."""
+    got = run(
+        board,
+        """
+for mode in ("NOT_OVERRIDE", "OVERRIDE"):
+    c = client(OverrideCerts=mode)
+    del logged[:]
+    c.provision()
+    loaded = "p256" in sys.modules
+    steps = 0
+    while "making a key" not in logged:
+        c.do_next(1000)
+    while "asking for a certificate" not in logged:
+        steps += 1
+        c.do_next(1000)
+    drive(c)
+    report(loaded=loaded, steps=steps, left="p256" in sys.modules)
+""",
+        agent,
+        folder,
+    ).reports
+    assert got == [{"loaded": True, "steps": 223, "left": False}] * 2
 
 
 def test_no_moment_with_a_readable_key(board, agent, folder):
@@ -392,6 +426,84 @@ def test_smart_keeps_its_identity_when_the_agent_is_not_trusted(board, agent, fo
     assert got["on"] == "error"
     assert got["error_code"] == 21
     assert {path.name: path.read_bytes() for path in folder.glob("client-*")} == before
+
+
+def test_smart_keeps_its_identity_when_the_agent_can_t_serve(board, agent, folder):
+    """CONNACK 3, an error for the ping, a reset before TLS: none of them is about us."""
+    service = agent.service("teamviewer")
+    authenticate, publish = service.authenticate, service.publish
+    run(board, PROVISION, agent, folder)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.pem")}
+
+    def unavailable(client, password):
+        authenticate(client, password)
+        return 3
+
+    def no_backend(client, packet):
+        topic = packet.topic.replace("/ping", "/ping/error/inbox")
+        service.deliver(topic, b'{"errorMessage":"no backend","errorcode":1}', 1)
+
+    source = """
+c = client(OverrideCerts="SMART")
+c.provision()
+report(got=drive(c)[0])
+"""
+    reset = """
+import netstream
+def reset(self, address):
+    raise OSError(104)
+    yield
+netstream.NetStream._dial = reset
+"""
+    try:
+        service.authenticate = unavailable
+        one = run(board, source, agent, folder).report["got"]
+        service.authenticate = authenticate
+        service.publish = no_backend
+        two = run(board, source, agent, folder).report["got"]
+        three = run(board, reset + source, agent, folder).report["got"]
+    finally:
+        service.authenticate, service.publish = authenticate, publish
+    assert [got["on"] for got in (one, two, three)] == ["error"] * 3, (one, two, three)
+    assert (one["error_code"], two["error_code"], three["error_code"]) == (3, 1, 3)
+    assert two["error_str"] == "no backend"
+    assert {path.name: path.read_bytes() for path in folder.glob("*.pem")} == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "another's"])
+def test_a_key_that_can_t_be_used_is_named_and_replaced_by_smart(board, agent, folder, damage):
+    run(board, PROVISION, agent, folder)
+    key = folder / "client-key.pem"
+    old = key.read_bytes()
+    if damage == "another's":
+        key.write_bytes(make_rsa_key.make("x")[0])
+    else:
+        key.write_bytes(old[: len(old) // 2] if damage == "cut" else b"")
+    got = run(
+        board,
+        """
+c = client()
+try:
+    c.connect_api()
+    report(text=None, code=drive(c)[0]["error_code"])
+except TLSError as e:
+    report(text=str(e), code=e.error_code)
+c = client(OverrideCerts="SMART")
+c.provision()
+report(msg=drive(c)[0].get("msg"))
+c.connect_api()
+report(on=drive(c)[0]["on"])
+""",
+        agent,
+        folder,
+    ).reports
+    assert got[0]["code"] == 21
+    # MicroPython does not compare key and certificate: there the agent refuses them.
+    if got[0]["text"] or damage != "another's":
+        assert "key" in got[0]["text"] and "provision() with SMART or OVERRIDE" in got[0]["text"]
+    assert got[1] == {"msg": "Client is successfully provisioned."}
+    assert got[2] == {"on": "connect"}
+    assert key.read_bytes() != old
 
 
 def expired_certificate(agent, folder):
@@ -904,4 +1016,4 @@ report(logged=logged, key=c.read_key_from_file())
 
 
 def test_the_module_is_no_burden_to_a_running_client(mpy_size):
-    assert mpy_size("lib/teamviewer_setup.py") <= 8600
+    assert mpy_size("lib/teamviewer_setup.py") <= 8900

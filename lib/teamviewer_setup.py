@@ -45,6 +45,8 @@ _ECONNRESET = const(104)
 _TLS_ERROR = const(21)
 _NO_ANSWER = const(22)
 
+_OUR_FILES = "cert or key"  # what netstream calls them when it can't use one
+
 _CERTIFICATE = b"CERTIFICATE-"
 _REQUEST = b"CERTIFICATE REQUEST-"
 
@@ -102,6 +104,8 @@ def learn(kinds, metrics, answer):
     for metric in metrics:
         for given in answer:
             if isinstance(given, dict) and given.get("matchingId") == metric["matchingId"]:
+                if len(kinds) >= _KINDS_MAX:
+                    return
                 kind = "double" if "valueUnit" in metric else metric["valueType"]
                 kinds[str(given.get("metricId"))] = kind
 
@@ -128,17 +132,25 @@ def configure(given):
             raise InputError(6, "parameter missing: " + key)
     given.setdefault("MaxPacket", 4096)
     given.setdefault("ProvisionTimeout", 30)
-    for key in ("MqttProvisionPort", "MqttPort", "MaxPacket", "ProvisionTimeout"):
+    for key, least, most in (
+        ("MqttProvisionPort", 1, 65535),
+        ("MqttPort", 1, 65535),
+        ("MaxPacket", 128, 1 << 24),
+        ("ProvisionTimeout", 1, 86400),
+    ):
         try:
             given[key] = int(given[key])
-        except (ValueError, TypeError):
-            raise ConnectionParamError(8, key + " must be a number")
+            if not least <= given[key] <= most:
+                raise ValueError
+        except (ValueError, TypeError, OverflowError):
+            text = "%s must be a number, %d to %d"
+            raise ConnectionParamError(8, text % (key, least, most))
     given.setdefault("ClientName", "client")
-    for key in ("MqttHost", "CaFile", "CertFolder", "ClientName"):
-        if not isinstance(given[key], str):
+    for key in ("MqttHost", "CaFile", "CertFolder", "ClientName", "ServerName"):
+        if not isinstance(given.get(key, ""), str):
             raise InputError(7, key + " must be text")
-    name = given["ClientName"].replace(" ", "")
-    if not 0 < len(name) <= 64 or "/" in name:
+    name = given["ClientName"]
+    if not name.strip() or len(name) > 64 or "/" in name:
         raise InputError(19, "ClientName must have 1 to 64 characters and no /")
     mode = given.get("OverrideCerts", 2)
     mode = str(getattr(mode, "value", mode)).split(".")[-1]
@@ -338,39 +350,45 @@ def _ended(found):
 # -- connections
 
 
-def link(client, port, own=True, secure=True):
+def link(client, port, found=None, secure=True):
     """
-    An MQTTLink to the agent. port: the parameter with its number. own: show our certificate.
-    Raises TLSError, and with own FileError, KeyCertificateError.
+    An MQTTLink to the agent. port: the parameter with its number. found: what certificate() says
+    of the certificate to show; None shows none. Raises TLSError, KeyCertificateError.
     """
     given = client.parameters
     tls = None
     if secure:
         tls = {"ca": given["CaFile"], "server_hostname": given.get("ServerName")}
-        if own:
-            found = certificate(client)
+        if found:
             if _ended(found):
                 text = "the certificate ended on %s: provision() with SMART or OVERRIDE"
                 raise KeyCertificateError(None, text % found[1][:8])
             tls["cert"] = client.get_cert_path()
             tls["key"] = client.get_key_path()
     # A certificate may come with its chain, and text around it.
-    longest = given["MaxPacket"] if own else _ANSWER_MAX
+    longest = given["MaxPacket"] if found else _ANSWER_MAX
     try:
         return MQTTLink("", given["MqttHost"], given[port], ssl=tls, max_packet=longest)
     except ValueError as e:
-        raise TLSError(_TLS_ERROR, str(e))
+        text = str(e)
+        if _OUR_FILES in text:
+            text += ": provision() with SMART or OVERRIDE"
+        raise TLSError(_TLS_ERROR, text)
 
 
 def connect(client):
-    """(MQTTLink that tells the client what happens, base of its topics); raises as link()."""
-    made = link(client, "MqttPort")
+    """
+    (MQTTLink that tells the client what happens, base of its topics); raises as certificate() and
+    link().
+    """
+    found = certificate(client)
+    made = link(client, "MqttPort", found)
     made.set_callback(client.on_message)
     made.on_up = client.on_up
     made.on_ack = client.on_ack
     made.on_down = client.on_down
     made.on_skip = lambda topic, size: client.log("%d bytes are over MaxPacket" % size)
-    return made, "/v1.0/" + certificate(client)[0]
+    return made, "/v1.0/" + found[0]
 
 
 def _ask(client, to, filters, topic, msg, ms):
@@ -406,7 +424,7 @@ def _ask(client, to, filters, topic, msg, ms):
 def provision(client):
     """TVCMI_client.provision() as a generator; yields whether it did something."""
     _make_folder(client.parameters["CertFolder"])
-    if not _exists(client.get_key_path()):
+    if client.parameters["OverrideCerts"] == "OVERRIDE" or not _exists(client.get_key_path()):
         # From .py files this is a second of compiling on a board: not a step of do_next().
         import p256  # noqa: F401
     return _provision(client)
@@ -450,17 +468,34 @@ def _serves(client):
     filters = (base + "/info/inbox", base + "/error/inbox")
     ms = min(client.parameters["ProvisionTimeout"], _CHECK_S) * 1000
     try:
-        topic, _ = yield from _ask(
-            client, link(client, "MqttPort"), filters, base, b'{"request":"Ping"}', ms
+        topic, answer = yield from _ask(
+            client, link(client, "MqttPort", found), filters, base, b'{"request":"Ping"}', ms
         )
-        return topic.endswith(b"/info/inbox")
-    except (MQTTException, ConnectionError):
+    except ConnectionError:
         return False
-    except OSError as e:
-        # Closed in or after the handshake: that is how TLS servers refuse a certificate.
-        if e.args[0] == _ECONNRESET or str(e.args[-1]).startswith("handshake"):
+    except TLSError as e:
+        if _OUR_FILES in e.message:
             return False
         raise
+    except MQTTException as e:
+        # CONNACK's refusals of who we are; any other is the agent's own trouble.
+        if e.args[0] in (2, 4, 5):
+            return False
+        raise
+    except OSError as e:
+        # Closed in or after the handshake: that is how TLS servers refuse a certificate.
+        text = str(e.args[-1])
+        if text.startswith("handshake"):
+            return False
+        if e.args[0] == _ECONNRESET and not text.startswith("can't connect"):
+            return False
+        raise
+    if topic.endswith(b"/error/inbox"):
+        code, text = _error_of(answer)
+        if code in (1, 2, 3):  # no backend, no licence, out of order: it does know us
+            raise TvcmiError(code, text)
+        return False
+    return True
 
 
 def _enrol(client):
@@ -485,7 +520,7 @@ def _enrol(client):
         try:
             topic, answer = yield from _ask(
                 client,
-                link(client, "MqttProvisionPort", False, secure),
+                link(client, "MqttProvisionPort", None, secure),
                 (base, base + "/error"),
                 "/createConnector",
                 csr,
@@ -520,7 +555,7 @@ def _enrol(client):
 def _make_key(client):
     import p256
 
-    del sys.modules["p256"]
+    sys.modules.pop("p256", None)
     client.log("making a key")
     try:
         d, public = yield from p256.new_key()
