@@ -419,6 +419,26 @@ report(got=drive(c)[0])
     assert (got["on"], got["error_code"]) == ("push", 16)
 
 
+def test_what_the_agent_never_got_is_not_called_well(device):
+    """An error report needs no answer, but it must have been sent."""
+    got = device.run(
+        """
+provisioned()
+c = client(MqttPort=1)
+c.on_api_error = None
+c.connect_api()
+c.client_error("x", callback=hear("report"), timeout=0.1)
+c.deprovision(callback=hear("deprovision"), timeout=0.1)
+report(got=[(h["on"], h["error_code"]) for h in drive(c, 2)])
+c.client_error("x", callback=hear("report"))
+c.disconnect_api()
+report(got=[(h["on"], h["error_code"]) for h in drive(c, 2)])
+"""
+    ).reports
+    assert got[0]["got"] == [["report", 22], ["deprovision", 22]]
+    assert got[1]["got"] == [["disconnect", 0], ["report", 22]]
+
+
 def test_deprovision_deletes_the_client_and_leaves_the_files(device, agent):
     got = device.run(
         """
@@ -440,6 +460,45 @@ except FileError as e:
     assert got[2]["code"] == 2
     assert "client-cert.pem" in got[2]["gone"]
     assert not list(device.folder.iterdir())
+
+
+def test_live_data_comes_again_after_disconnecting_and_is_asked_for_once(device, agent):
+    service = agent.service("teamviewer")
+    subscribe = service.subscribe
+    asked = []
+
+    def watched(client, filter, qos):
+        asked.append(filter)
+        return subscribe(client, filter, qos)
+
+    service.subscribe = watched
+    try:
+        got = device.run(
+            """
+c = connected()
+c._link.backoff_ms = c._link.backoff_max_ms = 50
+sensor = new_sensor(c)
+metric, = new_metrics(c, sensor, "integer")
+c.listen_live_data(sensor, callback=hear("live"))
+c.disconnect_api()
+try:
+    c.listen_live_data("another")
+except ConnectionError:
+    report(refused=1)
+heard.clear()
+c.connect_api()
+drive(c)
+c.push_metrics(sensor, {"metrics": [{"metricId": metric, "value": 1}]})
+report(on=sorted(h["on"] for h in drive(c, 2)))
+"""
+        ).reports
+    finally:
+        service.subscribe = subscribe
+    assert got == [{"refused": 1}, {"on": ["live", "response"]}]
+    live = [filter for filter in asked if filter.endswith("/livedata")]
+    # On each of the two connections; what was refused is not made up for later.
+    assert len(live) == 2
+    assert len(set(live)) == 1
 
 
 def test_live_data_of_several_sensors(device, agent):
@@ -646,6 +705,24 @@ report(codes=[[push(c, kind, value) for kind in kinds] for value in values[:-2]]
     assert len(pushes) == taken + 4 * (len(VALUES) - 2)
 
 
+def test_types_of_at_most_64_metrics_are_remembered(device):
+    got = device.run(
+        """
+c = connected(MaxPacket=16384)
+sensor = new_sensor(c)
+ids = new_metrics(c, sensor, *["bool"] * 100)
+report(kept=len(c._kinds))
+more, = new_metrics(c, sensor, "bool")
+report(kept=len(c._kinds))
+# Of a forgotten one the agent says the same.
+for id in (ids[-1], more):
+    values = {"metrics": [{"metricId": id, "value": 1}]}
+    report(code=ask(c, c.push_metrics, sensor, values)["error_code"])
+"""
+    ).reports
+    assert got == [{"kept": 64}, {"kept": 1}, {"code": 9}, {"code": 9}]
+
+
 # -- what the agent refuses --------------------------------------------------------------------
 
 
@@ -729,6 +806,8 @@ PAYLOADS = [
     (b'{"errorMessage":null,"errorcode":null}', 0, "UnknownError"),
     (b'{"errorMessage":"no","errorcode":[1]}', 0, "no"),
     (b'{"errorMessage":"no","errorcode":-3}', -3, "no"),
+    (b'{"errorMessage":"no","errorcode":1e999}', 0, "no"),
+    (b"[" * 3000, 0, "[" * 3000),
     (b'{"errorcode":999}', 999, "UnknownError"),
     (b"[]", 0, "[]"),
     (b"plain words", 0, "plain words"),
@@ -770,6 +849,7 @@ report(got=got, alive=ask(c, c.check_connection)["on"])
     id = device.connector().id
     for topic in ("inbox", "x/inbox", "info/inbox", "sensor//inbox", "a/b/c/d/e/inbox", "é/inbox"):
         agent.send(topic, b"\xff{", id)
+        agent.send(topic, b"[" * 3000, id)
     assert program.next_report() == {"got": [], "alive": "response"}
 
 
@@ -1112,6 +1192,54 @@ report(got=[h for h in heard if h["on"] == "own"][0]["error_code"])
     assert names == ["made offline"]
 
 
+def test_a_call_that_ended_offline_does_not_take_a_later_calls_answer(device, agent):
+    """It is sent all the same when the agent is back: its answer is dropped, not mistaken."""
+    program = device.start(
+        """
+c = connected()
+c._link.backoff_ms = c._link.backoff_max_ms = 1000
+report(ready=1)
+while not heard:
+    c.do_next(20)
+heard.clear()
+c._link._wait = 1000  # ms to the next attempt; the calls below end long before that
+c.create_metric({"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}, "one",
+                callback=hear("early"), timeout=0.1)
+c.check_connection(callback=hear("early ping"), timeout=0.1)
+report(got=[(h["on"], h["error_code"]) for h in drive(c, 2)])
+while time.ticks_diff(time.ticks_ms(), c._calls[0].due) < 200:
+    c.do_next(20)
+c.check_connection(callback=hear("ping"))
+got = []
+while "ping" not in got:
+    got.append(drive(c)[0]["on"])
+report(got=got, left=len(c._calls))
+"""
+    )
+    program.next_report()
+    service = agent.service("teamviewer")
+    answer = service._answer
+    pings = []
+
+    async def numbered(connector, messages):
+        # Each ping has its own answer; the first one takes a while.
+        if messages[0][0].endswith("ping/info/inbox"):
+            pings.append(messages)
+            messages = [(messages[0][0], b"answer %d" % len(pings))]
+        await answer(connector, messages)
+
+    service._answer = numbered
+    try:
+        agent.cut()
+        assert program.next_report()["got"] == [["early", 22], ["early ping", 22]]
+        got = program.next_report()
+    finally:
+        service._answer = answer
+    assert got["got"] == ["connect", "ping"]
+    assert len(pings) == 2
+    assert program.wait().rc == 0
+
+
 # -- callbacks ---------------------------------------------------------------------------------
 
 
@@ -1130,6 +1258,34 @@ except KeyError as e:
     ).report
     assert "mine" in got["raised"]
     assert got["alive"] == "response"
+
+
+def test_what_a_callback_raises_does_not_keep_the_client_connected(device):
+    """disconnect_api() still hears answers; it ends the connection whatever they lead to."""
+    got = device.run(
+        """
+c = connected()
+def broken(**values):
+    raise KeyError("mine")
+c.check_connection(callback=broken)
+try:
+    c.disconnect_api()
+    report(raised=None)
+except KeyError:
+    report(raised="KeyError")
+try:
+    c.check_connection()
+except ConnectionError as e:
+    report(text=str(e), more=[h["on"] for h in drive(c, ms=200)])
+c.connect_api()
+report(again=drive(c)[0]["on"])
+"""
+    ).reports
+    assert got == [
+        {"raised": "KeyError"},
+        {"text": "call connect_api() first", "more": []},
+        {"again": "connect"},
+    ]
 
 
 def test_a_callback_with_other_arguments_is_python_s_own_error(device):

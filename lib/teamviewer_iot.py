@@ -60,7 +60,7 @@ class TLSError(TvcmiError):
 
 
 class ConnectionParamError(TvcmiError):
-    """A port is no number."""
+    """A number among the parameters is none, or out of bounds; the text names it."""
 
 
 class ConnectionError(TvcmiError):
@@ -103,7 +103,7 @@ def _setup():
     # Loaded for this once: a running client needs its heap for other things.
     import teamviewer_setup
 
-    del sys.modules["teamviewer_setup"]
+    sys.modules.pop("teamviewer_setup", None)
     return teamviewer_setup
 
 
@@ -133,7 +133,7 @@ def _object(data):
     if isinstance(data, (str, bytes)):
         try:
             data = json.loads(data)
-        except ValueError:
+        except (ValueError, RuntimeError):
             _refuse(4, "metrics")
     if not isinstance(data, dict):
         _refuse(5, "metrics")
@@ -173,7 +173,7 @@ def _named(metric):
 def _loads(payload):
     try:
         return json.loads(payload)
-    except ValueError:
+    except (ValueError, RuntimeError):  # RuntimeError: nested deeper than the parser goes
         return None  # many answers are plain text
 
 
@@ -194,7 +194,7 @@ def _error_of(payload):
         return 0, str(payload)[2:-1]  # escaped, whatever it is
     try:
         code = int(error.get("errorcode", error.get("errorCode", 0)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         code = 0
     return code, str(error.get("errorMessage") or error_name(code))
 
@@ -251,14 +251,15 @@ class TVCMI_client:
         on_api_response(user_data, msg, error_code): an answer; msg: bytes as the agent sent them
         on_api_error(user_data, error_str, error_code): the agent's error, or no connection (codes
             of CONNACK, 3 also for an agent that can't be reached, 21 for TLS), or 22, no answer
-        on_api_log(msg): what is going on; never holds a secret
+        on_api_log(msg), without keyword: what is going on; never holds a secret
     Each call to the agent also takes `callback`, which then hears its answer instead of the two
     above: callback(user_data, msg, error_code, error_str), error_str None on success.
 
     The agent's answers carry no id. They are told apart by topic, then by the name or matchingIds
     they hold, then by the order of the calls. timeout: seconds until a call counts as unanswered
     and fails with 22; for as long again its late answer is waited for, and dropped. Calls whose
-    answers were lost with a connection fail with 22 too. At most 16 calls wait.
+    answers were lost with a connection fail with 22 too. What is called while there is no
+    connection is sent when there is one, in time or not. At most 16 calls wait.
 
     What the agent would refuse for certain is not sent: the same code comes at once by the same
     callbacks, or, where there are none, as InputError.
@@ -306,9 +307,10 @@ class TVCMI_client:
         elif wait_ms:
             time.sleep_ms(wait_ms)
         for call in self._calls:
-            if time.ticks_diff(time.ticks_ms(), call.due) > 0:
-                self._expire(call)
-                return True
+            if call.taken or not call.late:
+                if time.ticks_diff(time.ticks_ms(), call.due) > 0:
+                    self._expire(call)
+                    return True
         return worked
 
     # -- provisioning and connecting
@@ -342,14 +344,20 @@ class TVCMI_client:
         self.disconnect_api()
         self._link = link
         self._base = base
+        for sensor in self._live:
+            link.subscribe(base + "/" + sensor + "/livedata")
 
     def disconnect_api(self):
         """Send what is queued (1 s at most), disconnect, stay away. Waiting calls fail with 22."""
         link = self._link
         if link:
             link.on_down = None
-            link.disconnect()
-            self._link = None
+            try:
+                link.disconnect()
+            finally:
+                # A callback may have raised meanwhile.
+                link.disconnect(0)
+                self._link = None
             self.on_down(None)
             self._lose(self._calls, "disconnected")
 
@@ -366,8 +374,6 @@ class TVCMI_client:
         # that on_api_connect comes when no answer can be missed.
         filters = [(self._base + "/+" * n + "/inbox", 1) for n in range(1, 7)]
         self._inbox = self._link.subscribe(filters)
-        for sensor in self._live:
-            self._link.subscribe(self._base + "/" + sensor + "/livedata")
 
     def on_ack(self, pid, code):
         if code > 2:
@@ -377,6 +383,8 @@ class TVCMI_client:
         for call in self._calls:
             if call.pid == pid:
                 call.taken = True
+                if call.late:
+                    call.due = time.ticks_add(time.ticks_ms(), call.ms)
 
     def on_down(self, error):
         if not error:
@@ -388,7 +396,8 @@ class TVCMI_client:
 
     def _lose(self, calls, text):
         for call in calls[:]:
-            if call.quiet:
+            if call.quiet and call.taken:
+                # Of a call that need not be answered, no word is a good word.
                 self._finish(call, None, 0, None)
             else:
                 self._finish(call, None, _NO_ANSWER, text)
@@ -456,8 +465,8 @@ class TVCMI_client:
         sensor = "sensor/" + _id(sensor_id, 15)
         if len(self._live) >= _CALLS_MAX and sensor not in self._live:
             _refuse(19, "16 sensors")
-        self._live[sensor] = callback
         self._connected().subscribe(self._base + "/" + sensor + "/livedata")
+        self._live[sensor] = callback
 
     def client_error(self, error_message, callback=None, timeout=_TIMEOUT):
         """Report an error of this client to the agent, as text. The agent need not answer."""
@@ -589,11 +598,11 @@ class TVCMI_client:
             self._answer(call.callback, msg, code, text)
 
     def _expire(self, call):
-        if call.late or call.quiet:
-            # Of a call that need not be answered, no word is a good word.
-            self._finish(call, None, 0, None)
+        if call.late or call.quiet and call.taken:
+            self._lose([call], None)
         else:
-            # It keeps its place, lest its late answer be taken for the next call's.
+            # It keeps its place, lest its late answer be taken for the next call's: until then,
+            # or, where the agent doesn't have it yet, until it has.
             call.late = True
             call.due = time.ticks_add(call.due, call.ms)
             self._answer(call.callback, None, _NO_ANSWER, "no answer in time")
