@@ -36,6 +36,7 @@ BELOW = {  # who may import whom, of what the services share
     "websocket_stream": {"netstream"},
     "p256": set(),
     "mqtt_link": {"netstream", "websocket_stream"},
+    "link_asyncio": set(),
     "rest": {"netstream"},
 }
 

@@ -22,6 +22,7 @@ LIB = ROOT / "lib"
 PACKAGES = {
     "package.json": None,
     "lib/mqtt_link.json": ["mqtt_link"],
+    "lib/link_asyncio.json": ["link_asyncio"],
     "lib/ibmiotf.json": ["ibmiotf", "ibmiotc"],
     "lib/iotc.json": ["iotc"],
     "lib/teamviewer_iot.json": ["teamviewer_iot", "TeamViewerIoTPythonSDK"],
