@@ -40,14 +40,21 @@ def make(name, bits=2048):
 
 
 def write(folder, name, bits=2048):
-    """Write both files, readable by their owner only; returns their paths. Replaces nothing."""
+    """
+    Write both files, readable by their owner only; returns their paths. Replaces nothing.
+
+    Raises ValueError for a name that TVCMI_client would not take, FileExistsError, OSError.
+    """
+    if not name.strip() or len(name) > 64 or "/" in name:
+        raise ValueError("a ClientName has 1 to 64 characters and no /")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     base = os.path.join(folder, name.replace(" ", ""))
     paths = base + "-key.pem", base + "-csr.pem"
     for path in paths + (base + "-cert.pem",):
         if os.path.exists(path):
             raise FileExistsError(path)
-    for path, data in zip(paths, make(name, bits)):
+    # The request first: a key without one is of no use to provision().
+    for path, data in reversed(list(zip(paths, make(name, bits)))):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
             f.write(data)
     return paths
