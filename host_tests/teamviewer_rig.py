@@ -92,15 +92,15 @@ class Agent:
 
 
 @contextlib.contextmanager
-def running(state, port=0, provision_port=0, provision_tls=False):
+def running(state, port=0, provision_port=0, provision_tls=False, key_type="ec"):
     """
     An Agent with its state in a directory. provision_tls: the provisioning port speaks TLS only,
-    as the newest agents may.
+    as the newest agents may. key_type: of its CA and server, "ec" or "rsa".
     """
     options = argparse.Namespace(
         host="127.0.0.1",
         state=str(state),
-        key_type="ec",
+        key_type=key_type,
         open_broker=None,
         mqtt_port=0,
         mqtts_port=0,

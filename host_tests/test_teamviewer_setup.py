@@ -756,6 +756,7 @@ def test_nothing_else_is_taken_for_a_certificate(board, agent, folder, case):
     got = run(board, PROVISION, agent, folder).report["got"]
     assert got["on"] == "error", got
     assert "no certificate for us" in got["error_str"]
+    assert got["error_code"] == 0
     assert files(folder) == {"client-key.pem", "client-csr.pem"}
 
 
@@ -768,6 +769,28 @@ def test_pain_15_a_refusal_is_told_with_code_and_words(board, agent, folder):
         "error_code": 2,
         "error_str": "NoLicence: no licence for a further connector",
     }
+
+
+def test_an_agent_with_rsa_keys(board, tmp_path):
+    """As the vendor's: its CA, its server, and so the signature on our P-256 key."""
+    with running(tmp_path / "state", key_type="rsa") as agent:
+        got = run(
+            board,
+            """
+c = connected()
+report(got=ask(c, c.check_connection)["on"])
+""",
+            agent,
+            tmp_path / "certs",
+        ).report
+        ca = x509.load_pem_x509_certificate(open(agent.ca_file, "rb").read())
+    assert got == {"got": "response"}
+    certificate = x509.load_pem_x509_certificate(
+        (tmp_path / "certs" / "client-cert.pem").read_bytes()
+    )
+    assert ca.public_key().key_size == 2048
+    assert certificate.public_key().key_size == 256
+    certificate.verify_directly_issued_by(ca)
 
 
 def test_an_agent_that_speaks_tls_on_the_provisioning_port(board, tmp_path):

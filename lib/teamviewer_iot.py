@@ -250,7 +250,8 @@ class TVCMI_client:
         on_api_disconnect(user_data, error_str, error_code): after disconnect_api()
         on_api_response(user_data, msg, error_code): an answer; msg: bytes as the agent sent them
         on_api_error(user_data, error_str, error_code): the agent's error, or no connection (codes
-            of CONNACK, 3 also for an agent that can't be reached, 21 for TLS), or 22, no answer
+            of CONNACK, 3 also for an agent that can't be reached, 21 for TLS), or 22, no answer;
+            from provision() also errno of a file, 0 for what has no code
         on_api_log(msg), without keyword: what is going on; never holds a secret
     Each call to the agent also takes `callback`, which then hears its answer instead of the two
     above: callback(user_data, msg, error_code, error_str), error_str None on success.
@@ -362,7 +363,10 @@ class TVCMI_client:
             self._lose(self._calls, "disconnected")
 
     def get_connector_id(self):
-        """The id the agent gave this client: the name in its certificate. FileError without."""
+        """
+        The id the agent gave this client: the name in its certificate. Raises FileError without
+        one, KeyCertificateError for a damaged one.
+        """
         return _setup().certificate(self)[0]
 
     def removing_certificates(self):

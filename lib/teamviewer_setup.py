@@ -447,7 +447,7 @@ def _provision(client):
             yield from _enrol(client)
             msg = "Client is successfully provisioned."
     except TvcmiError as e:
-        code, text = e.error_code, e.message
+        code, text = e.error_code or 0, e.message
     except (OSError, MQTTException) as e:
         code, text = _reason(e)
     # From here on the program may call provision() again, in its callback too.
