@@ -8,7 +8,8 @@ Markdown.
 
 Heap figures come from the 32-bit MicroPython in Node (tools/heap32.py), sizes from mpy-cross. What
 a running client holds is seen in sys.modules after its import; a module that is loaded at times
-and let go again counts only in the last column. Status 2 when it can't be measured: there is no Node.
+and let go again counts only in the last column. Status 2 when it can't be measured: there is no
+Node.
 """
 
 import argparse
@@ -26,16 +27,16 @@ BEGIN = "<!-- sizes: written by tools/sizes.py -->"
 END = "<!-- end of sizes -->"
 TOLERANCE = 0.03
 
-# What a program imports, what of lib/ stays loaded once it runs though the import alone does not
-# load it, and the package file that brings it all. The link's own row shows what the three MQTT
-# clients share.
+# What a program imports, with what of lib/ stays loaded once it runs though the import alone does
+# not load it; and the package file that brings it all. The link's own row shows what the three
+# MQTT clients share.
 CLIENTS = (
-    ("mqtt_link", "", "lib/mqtt_link.json"),
-    ("ibmiotf.device", "", "lib/ibmiotf.json"),
-    ("ibmiotf.application", "", "lib/ibmiotf.json"),
-    ("iotc", "", "lib/iotc.json"),
-    ("teamviewer_iot", ", mqtt_link", "lib/teamviewer_iot.json"),
-    ("idigi_monitor_api", ", rest", "lib/idigi_monitor_api.json"),
+    (("mqtt_link",), "lib/mqtt_link.json"),
+    (("ibmiotf.device",), "lib/ibmiotf.json"),
+    (("ibmiotf.application",), "lib/ibmiotf.json"),
+    (("iotc",), "lib/iotc.json"),
+    (("teamviewer_iot", "mqtt_link"), "lib/teamviewer_iot.json"),
+    (("idigi_monitor_api", "rest"), "lib/idigi_monitor_api.json"),
 )
 HEADER = (
     "`import`",
@@ -44,8 +45,6 @@ HEADER = (
     "heap, from `.py`",
     "may load, `.mpy`",
 )
-# What the clients import of MicroPython itself: whoever comes first would be charged for it.
-_COMMON = "import sys, json, time, select, binascii, hashlib, errno, os, io, gc, micropython\n"
 
 
 def _source(module):
@@ -73,14 +72,15 @@ def _as_source(files):
     return found
 
 
-def _import(modules, files):
-    # modules: as they stand behind `import`. (heap that importing takes, names of the modules then loaded)
-    stand_ins = sorted(name[:-3] for name in heap32._STAND_INS)
-    first = _COMMON + "".join("import {}\n".format(name) for name in stand_ins)
-    last = "print('@modules', ' '.join(sys.modules))"
-    done = heap32.run(first, "import " + modules, last, files=files)
-    loaded = [line.split()[1:] for line in done.out if line.startswith("@modules ")][0]
-    return done.heap[2] - done.heap[1], loaded
+def _loaded(modules, files):
+    # Names of the modules that are there after importing these.
+    steps = ("import " + ", ".join(modules), "import sys; print('@modules', *sys.modules)")
+    out = heap32.run(*steps, files=files).out
+    return [line.split()[1:] for line in out if line.startswith("@modules ")][0]
+
+
+def _heap(modules, files):
+    return sum(heap32.import_cost(*modules, files=files).values())
 
 
 def measure():
@@ -92,12 +92,12 @@ def measure():
     files = heap32.library()
     sources = _as_source(files)
     rows = []
-    for client, more, package in CLIENTS:
-        heap, loaded = _import(client + more, files)
-        heap_source, _ = _import(client + more, sources)
+    for modules, package in CLIENTS:
+        loaded = _mpy_size(_loaded(modules, files))
+        heap = _heap(modules, files), _heap(modules, sources)
         needed, outside = packages.closure(packages.PACKAGES[package])
         everything = set(needed) | outside
-        rows.append((client, _mpy_size(loaded), heap, heap_source, _mpy_size(everything)))
+        rows.append((modules[0], loaded) + heap + (_mpy_size(everything),))
     return rows
 
 
