@@ -934,7 +934,7 @@ session.backoff_ms = 50
 session.on_skip = on_skip
 session.on_down = downs.append
 run(lambda: len(got) >= wanted, client)
-report(got=got, skipped=skipped, downs=[str(e) for e in downs])
+report(got=got, skipped=skipped, downs=[str(e) for e in downs], count=session.skipped)
 """
 )
 
@@ -1059,6 +1059,7 @@ def test_a_block_that_cannot_be_used_is_passed_over(board, name):
     assert report["got"] == ["good"]
     assert heard == [ack(78), True]
     (skipped,) = report["skipped"]
+    assert report["count"] == 1
     assert skipped[0] == number and skipped[2] == why
     assert size is None or skipped[1] == size
     assert len(server.requests) == 1
@@ -1773,3 +1774,16 @@ def test_size(mpy_size):
     """The budget of the whole client, and of the optional part that takes batches apart."""
     assert mpy_size("lib/idigi_monitor_api.py") <= 6000
     assert mpy_size("lib/idigi_messages.py") <= 1200
+
+
+def test_heap_of_the_code_and_of_a_session_on_32_bits(heap32):
+    cost = heap32.import_cost("netstream", "idigi_monitor_api", "idigi_messages")
+    assert cost["idigi_monitor_api"] <= 11000
+    assert cost["idigi_messages"] <= 1600
+    heap = heap32.run(
+        "from idigi_monitor_api import push_client",
+        "client = push_client('u', 'p', hostname='h', secure=False, threads=False)",
+        "session = client.create_session(print, 5)",
+    ).heap
+    assert heap[2] - heap[1] <= 300
+    assert heap[3] - heap[2] <= 500

@@ -22,6 +22,7 @@ _EPROTO = const(71)
 _ETIMEDOUT = const(110)
 _CHUNK = const(512)  # what is passed over goes by in pieces of this many bytes
 _BODY = const(16384)  # longest answer to a request, bytes
+_BATCH = const(16)  # taken message by message, a block may have this many times max_data
 _SLICE_MS = const(20)  # with several sessions, how long one may keep the others waiting
 
 
@@ -48,11 +49,12 @@ class PushSession:
 
     error: what the last attempt or connection ended with, None at first: OSError for the network,
     TLSError when the server can't be trusted, MonitorError for a refusal; it dials again after
-    each. Hooks, None at first: on_up() after each accepted connection; on_down(error) after each
-    attempt or connection that has ended; on_skip(block_id, size, why) for a block that could not
-    be given to the callback (why: BlockError, MemoryError or what deflate raised), with block_id
-    None for a message of an unknown kind. If on_skip returns True the block is acknowledged all
-    the same, so that a server in explicit mode goes on; else it stays with the server.
+    each. skipped: how many blocks and messages were passed over.
+    Hooks, None at first: on_up() after each accepted connection; on_down(error) after each attempt
+    or connection that has ended; on_skip(block_id, size, why) for a block that could not be given
+    to the callback (why: BlockError, MemoryError or what deflate raised), with block_id None for a
+    message of an unknown kind. If on_skip returns True the block is acknowledged all the same, so
+    that a server in explicit mode goes on; else it stays with the server.
     A callback or hook must not call do_next(). If it raises, its exception comes out of do_next()
     (a thread prints it), and the block stays unacknowledged.
     """
@@ -75,7 +77,7 @@ class PushSession:
     def start(self):
         """Connect, and reconnect until stop(). Returns at once; harmless when it runs already."""
         client = self.client
-        self._failures = 0
+        self._failures = self.skipped = 0
         self._at = time.ticks_ms()  # when to dial, or when the connection was accepted
         self._stopped = False
         if self not in client.sessions:
@@ -168,7 +170,7 @@ class PushSession:
         yield from self._fill(head, 10)
         # Type 2, length 4, status, version.
         if head[:6] != b"\0\x02\0\0\0\x04":
-            raise OSError(_EPROTO, "no ConnectResponse: is it Digi's port?")
+            raise OSError(_EPROTO, "no ConnectResponse, wrong port?")
         status = head[6] << 8 | head[7]
         if status != 200:
             raise MonitorError("Session refused (%d): check user, monitor id" % status, status)
@@ -185,13 +187,13 @@ class PushSession:
             if head[:2] == b"\0\x03" and size > 9:
                 # PublishMessage: block id u16, count u16, compression u8, format u8, length u32.
                 yield from self._fill(head, 10)
-                number = bytes(head[:2])
+                number = head[0] << 8 | head[1]
                 size -= 10
                 wrong = size != int.from_bytes(head[6:], "big")
             if wrong:  # and what follows can't be told from noise
                 raise OSError(_EPROTO, "no message")
-            if not number or head[4] > 1 or head[5] > 1 or not 0 < size <= client.max_block:
-                why = BlockError("empty, unknown, or over max_block")
+            if number is None or head[4] > 1 or head[5] > 1 or not 0 < size <= client.max_block:
+                why = BlockError("unknown or over max_block")
             else:
                 try:
                     data = bytearray(size)
@@ -217,10 +219,11 @@ class PushSession:
                         why, self._raised = self._raised, None
             data = None
             if why:
-                n = number and int.from_bytes(number, "big")
-                taken = self._call(self.on_skip, n, size, why)
-            if taken is True and number:
-                yield from stream.send(b"\0\x04\0\0\0\x04" + number + b"\0\xc8")
+                self.skipped += 1
+                taken = self._call(self.on_skip, number, size, why)
+            if taken is True and number is not None:
+                ack = b"\0\x04\0\0\0\x04" + number.to_bytes(2, "big") + b"\0\xc8"
+                yield from stream.send(ack)
 
     def _fill(self, buf, n, idle=0):
         # Read n bytes into buf. idle: ms the first of them may take; the rest must keep coming.
@@ -243,29 +246,41 @@ class PushSession:
                 yield
 
     def _unpack(self, block, packed):
-        # What the callback gets of a block.
-        limit = self.client.max_data
-        stream = io.BytesIO(block)
-        if packed:
-            import deflate
-
-            # Whatever window the header asks for: nothing lies farther back than max_data.
-            bits = 8
-            while bits < 15 and (self.messages or 1 << bits < limit):
+        # What the callback gets of a block. It is read twice: to see that it is whole, how long it
+        # is and what window will do; then for good, in as much memory as it needs.
+        limit = self.client.max_data * (_BATCH if self.messages else 1)
+        scratch = bytearray(_CHUNK)
+        bits = 9 if packed else 15
+        while True:
+            stream = _open(block, packed, bits)
+            size = 0
+            n = 1
+            try:
+                while n:
+                    n = stream.readinto(scratch)
+                    size += n
+                    if size > limit:
+                        raise BlockError("over max_data")
+                break
+            except OSError:  # it looks farther back than the window, or is damaged
+                if bits > 14:
+                    raise
                 bits += 1
-            stream = deflate.DeflateIO(stream, deflate.ZLIB, bits)
+        stream = _open(block, packed, bits)
         if self.messages:
             from idigi_messages import messages
 
-            return messages(stream, limit)
-        data = b""
-        # The last read() finds nothing more, and has the checksum verified.
-        while len(data) <= limit:
-            part = stream.read(min(limit + 1 - len(data), 8 * len(block)))
-            if not part:
-                return data
-            data = data + part if data else part
-        raise BlockError("over max_data")
+            return messages(stream, self.client.max_data)
+        return stream.read(size)
+
+
+def _open(block, packed, bits):
+    stream = io.BytesIO(block)
+    if packed:
+        import deflate
+
+        stream = deflate.DeflateIO(stream, deflate.ZLIB, bits)
+    return stream
 
 
 class push_client:
@@ -280,8 +295,8 @@ class push_client:
     port: default 443, or 80; push_port: default 3201, or 3200. timeout: s for each wait.
     max_block: most bytes of a block as it comes; a larger one is passed over. max_data: most bytes
     that a block may have when decompressed, or a message of it with messages=True. While a block
-    is worked on, a session holds max_block, twice max_data and zlib's window (max_data rounded up
-    to a power of 2, at most 32 KB) at the worst. max_idle: s without a block after which a
+    is worked on, a session holds max_block, max_data and zlib's window (of as much as the block
+    looks back, at most 32 KB) at the worst. max_idle: s without a block after which a
     session dials anew, since a dead peer looks like a quiet one; 0 for never.
     threads: None: create_session() starts one thread where the port has threads, except on rp2,
     whose second core can't use the network; True: there, too; False: never. The thread serves all
@@ -320,7 +335,7 @@ class push_client:
                 raise ValueError("ca_certs: pass the service's root certificate")
             if isinstance(ca_certs, dict):
                 name = ca_certs.get("server_hostname")
-            elif not hasattr(ca_certs, "wrap_socket"):
+            elif isinstance(ca_certs, (str, bytes)):
                 ca_certs = {"ca": ca_certs}
             context = tls_context(ca_certs)
         port = port or self.port or (443 if secure else 80)
@@ -429,10 +444,10 @@ class push_client:
         return self._drive(wait_ms, self.sessions)
 
     def stop_all(self):
-        """Stop all sessions; waits for the thread to end, but `timeout` at most."""
+        """Stop all sessions; waits for the thread to end, ten seconds at most."""
+        self._halt()
         for session in self.sessions:
             session.stop()
-        self._halt()
 
     # -- who drives: the program through do_next(), or the thread
 
@@ -486,7 +501,7 @@ class push_client:
     def _halt(self):
         # Have the thread end. Returns whether it has; it can't wait for itself, in a callback.
         self._halting = True
-        left = self._push[4] * 100
+        left = 999
         while self._thread and left > 0 and self.get_ident() != self._thread:
             time.sleep_ms(10)
             left -= 1
@@ -504,7 +519,7 @@ class push_client:
             body += len(value).to_bytes(2, "big") + value
         monitor_id = int(monitor_id or 0)
         if monitor_id < 1 or monitor_id >> 32:
-            raise ValueError("monitor_id: there is none")
+            raise ValueError("there is no monitor_id")
         body += monitor_id.to_bytes(4, "big")
         return b"\0\x01" + len(body).to_bytes(4, "big") + body
 
