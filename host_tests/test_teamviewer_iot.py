@@ -705,6 +705,28 @@ report(codes=[[push(c, kind, value) for kind in kinds] for value in values[:-2]]
     assert len(pushes) == taken + 4 * (len(VALUES) - 2)
 
 
+def test_what_is_needed_seldom_is_not_loaded_within_a_step(device):
+    """Loading teamviewer_setup from source takes a board long: not when an answer comes."""
+    got = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+c.listen_live_data(sensor)
+c.create_metric({"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}, sensor)
+loaded = []
+def spy():
+    loaded.append(1)
+    return load()
+load, teamviewer_iot._setup = teamviewer_iot._setup, spy
+metric = json.loads(drive(c)[0]["msg"])[0]["metricId"]
+ask(c, c.push_metrics, sensor, {"metrics": [{"metricId": metric, "value": True}]})
+ask(c, c.delete_sensor, "none")
+report(loaded=len(loaded), kinds=list(c._kinds.values()))
+"""
+    ).report
+    assert got == {"loaded": 0, "kinds": ["bool"]}
+
+
 def test_types_of_at_most_64_metrics_are_remembered(device):
     got = device.run(
         """
@@ -1353,6 +1375,33 @@ report(names=names, on=drive(c)[0]["on"])
 def test_sizes(mpy_size):
     assert mpy_size("lib/teamviewer_iot.py") <= 8000
     assert mpy_size("lib/p256.py") <= 4500
+
+
+def test_a_running_clients_heap_stays_as_it_is(device):
+    """To the byte, after any number of calls, refusals and live data."""
+    if device.board.name != "micropython":
+        pytest.skip("CPython has no figure for it")
+    got = device.run(
+        """
+import gc
+c = connected()
+c.on_api_log = None
+sensor = new_sensor(c)
+metric, = new_metrics(c, sensor, "double")
+c.listen_live_data(sensor, callback=lambda **values: None)
+for _ in range(3):
+    for i in range(40):
+        ask(c, c.push_metrics, sensor, {"metrics": [{"metricId": metric, "value": i}]})
+        ask(c, c.delete_sensor, "none")
+        ask(c, c.create_metric, {"metrics": []}, sensor)
+    for i in range(20):
+        c.do_next(5)
+    gc.collect()
+    gc.collect()
+    report(heap=gc.mem_alloc())
+"""
+    ).reports
+    assert got[1] == got[2]
 
 
 def test_a_connectors_data_is_its_own(device, agent):

@@ -222,6 +222,7 @@ class _Call:
     # One call that waits for its answer.
 
     taken = late = False
+    learn = None  # what to make of the answer
 
     def __init__(self, routes, body, callback, timeout):
         self.routes = routes  # where the answer may come, without the connector and "/inbox"
@@ -245,7 +246,8 @@ class TVCMI_client:
         ProvisionTimeout (default 30): seconds that provision() gives the agent
     user_data: handed to every callback.
 
-    Callbacks are attributes: None, or a function that takes keyword arguments.
+    Callbacks are attributes: None, or a function that takes keyword arguments. They may make
+    calls, but not call do_next().
         on_api_connect(user_data, error_str, error_code): connected; again after each reconnect
         on_api_disconnect(user_data, error_str, error_code): after disconnect_api()
         on_api_response(user_data, msg, error_code): an answer; msg: bytes as the agent sent them
@@ -435,8 +437,12 @@ class TVCMI_client:
         "valueType" with "valueAnnotation"}, ...]}, a dict or JSON text, its elements too. The
         answer (JSON) is a list of {"matchingId", "metricId"}.
         """
-        check = _setup().definition
-        self._call("sensor/%s/metric", (sensor_id,), metric_def, check, callback, timeout)
+        setup = _setup()
+        check = setup.definition
+        call = self._call("sensor/%s/metric", (sensor_id,), metric_def, check, callback, timeout)
+        if call:
+            # Kept until the answer: loading it then would make for a long step of do_next().
+            call.learn = setup.learn
 
     def describe_metric(self, metric_id, sensor_id, callback=None, timeout=_TIMEOUT):
         """Ask for a metric's definition (JSON)."""
@@ -464,7 +470,7 @@ class TVCMI_client:
     def listen_live_data(self, sensor_id, callback=None):
         """
         Hear what is pushed to a sensor, by whomever: callback(user_data, msg, error_code), default
-        on_api_response. 16 sensors at most. Raises InputError, ConnectionError.
+        on_api_response. 16 sensors at most, deleted ones too. Raises InputError, ConnectionError.
         """
         sensor = "sensor/" + _id(sensor_id, 15)
         if len(self._live) >= _CALLS_MAX and sensor not in self._live:
@@ -530,6 +536,7 @@ class TVCMI_client:
         except OSError as e:
             raise ConnectionError(None, str(e.args[-1]))
         self._calls.append(call)
+        return call
 
     def _connected(self):
         if not self._link:
@@ -577,8 +584,8 @@ class TVCMI_client:
             if len(call.routes) > 1:
                 # An agent that answers this on several topics sends the same there again.
                 self._copy = ([topic], call.routes, msg, now)
-            if route.endswith("/metric") and isinstance(answer, list):
-                _setup().learn(self._kinds, call.body["metrics"], answer)
+            if call.learn and isinstance(answer, list):
+                call.learn(self._kinds, call.body["metrics"], answer)
             self._finish(call, msg, code, text)
         elif failed:
             self.fail(code, text)

@@ -93,7 +93,7 @@ class _Threaded(_Client):
 
     def _call(self, *how):
         with self._guard:
-            _Client._call(self, *how)
+            return _Client._call(self, *how)
 
     def _start(self):
         # Its first step waits for our guard: hence it can't end before _running is set.
