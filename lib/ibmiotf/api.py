@@ -108,6 +108,10 @@ class Client:
         try:
             response = session.request(method, "/api/v0001/" + path, body, headers)
             text = response.read(self.limit)
+            if b"\\u" in text:
+                from ibmiotf import surrogates
+
+                text = surrogates.join(text)
             if text:
                 answer = json.loads(text)
         except ValueError:
@@ -118,7 +122,9 @@ class Client:
         status = response.status
         if status != expect or answer is None and status != 204:
             said = answer.get("message") if isinstance(answer, dict) else None
-            said = said or _HINTS.get(status) or response.reason
+            said = said or (
+                "but no JSON" if status == expect else _HINTS.get(status) or response.reason
+            )
             raise IoTFCReSTException(status, "%s %s: %d %s" % (method, path, status, said), answer)
         return (answer, response.headers) if keep else answer
 
