@@ -318,6 +318,7 @@ def test_the_address_follows_from_org_domain_transport_and_port(board):
             ["abc123.messaging.iot.example.com", 443, True],
         ),
         (dict(base, transport="websockets", ca=b"CA"), [ibm, 443, True]),
+        (dict(plain, transport="websockets"), [ibm, 80, False]),
         (dict(base, host="broker.lan", ssl={"ca": b"CA"}), ["broker.lan", 8883, True]),
         ({"org": "quickstart", "type": "t", "id": "i"}, ["quickstart" + ibm[6:], 1883, False]),
     ]

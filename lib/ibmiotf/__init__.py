@@ -23,8 +23,6 @@ _ROOM_WAIT = const(5000)  # ms that a publish waits for a place in the window: u
 defaults = {}
 
 _SCALAR = (int, str, bool)  # MicroPython: a bool is not an int
-_INF = float("inf")
-_NINF = -_INF
 
 
 class ConnectionException(Exception):
@@ -72,7 +70,8 @@ def level(what, value, n=32):
 
 
 def _check(value, where):
-    # MicroPython's json.dumps doesn't complain: it writes nan, {1, 2} or <object>.
+    # MicroPython's json.dumps doesn't complain: it writes nan, {1, 2} or <object>. nan and inf are
+    # the floats that are not 0 less themselves.
     if isinstance(value, dict):
         for key in value:
             _check(value[key], key)
@@ -83,7 +82,7 @@ def _check(value, where):
     elif isinstance(value, (list, tuple)):
         for item in value:
             _check(item, where)
-    elif not isinstance(value, float) or not _NINF < value < _INF:
+    elif not isinstance(value, float) or value - value:
         raise InvalidEventException("%r: JSON can't hold %s" % (where, repr(value)[:40]))
 
 
@@ -191,7 +190,7 @@ class AbstractClient:
     isConnected(): True between the service's acceptance and the end of the connection.
     link: the MQTTLink. error: the last failure (an exception) or None. errorCallback(exception):
     hears what no call of the program can raise: a lost or refused connection, a refused
-    subscription, a message that was given up, or that came and can't be read.
+    subscription, a message that came and is over max-packet, or can't be read.
     now: a function that gives the ts of what is sent, as timestamp.now; None: without ts.
     """
 
@@ -215,7 +214,6 @@ class AbstractClient:
             ssl = auth and get("port") != 1883
         if ssl is True or ssl == {}:  # an empty dict would be plain TCP
             ssl = {"ca": get("ca")}
-        web = "/mqtt" if get("transport") == "websockets" else None
         try:
             for key in keys:
                 # An application's id has no rules but MQTT's.
@@ -226,22 +224,23 @@ class AbstractClient:
                 get("host")
                 or "%s.messaging.%s"
                 % (get("org"), get("domain") or "internetofthings.ibmcloud.com"),
-                get("port") or web and 443 or 0,
+                get("port"),
                 (get("auth-key") or "use-token-auth") if auth else None,
                 get("auth-token") if auth else None,
                 60,
                 ssl,
                 clean_session=get("clean-session") not in (False, "false"),
                 max_packet=get("max-packet") or 2048,
-                websocket=web,
+                websocket=get("transport") == "websockets" and "/mqtt",
             )
         except ValueError as e:
             raise ConfigurationException(e)
         self.error = self.errorCallback = self.now = None
         self._last = "---"  # front, name, format, topic of the last message
-        link.set_callback(self._on_message, True)
-        link.on_down = self._on_down
-        link.on_ack = link.on_skip = self._on_lost
+        link.set_callback(self._take, True)
+        link.on_down = self._down
+        link.on_ack = self._ack
+        link.on_skip = self._skip
         # The link's own: do_next(wait_ms=0), disconnect(), is_connected().
         self.do_next = link.do_next
         self.disconnect = link.disconnect
@@ -257,7 +256,7 @@ class AbstractClient:
             try:
                 self.link.connect(timeout=10)
             except Exception as e:
-                raise self.error or e  # what _on_down has made of it
+                raise self.error or e  # what _down has made of it
 
     def setMessageEncoderModule(self, fmt, module):
         """Use module.encode and module.decode for a format; see codecs."""
@@ -268,7 +267,7 @@ class AbstractClient:
         if self.errorCallback:
             self.errorCallback(e)
 
-    def _on_down(self, e):
+    def _down(self, e):
         if e:
             link = self.link
             e = "%s to %s:%d: %s" % (self.clientId, link.server, link.port, e.args[-1])
@@ -276,12 +275,15 @@ class AbstractClient:
                 e += "; check auth-token"
             self._fail(ConnectionException(e))
 
-    def _on_lost(self, what, n):
-        # As on_ack(packet id, code) and as on_skip(topic, size).
-        if n > 2:
-            self._fail(ConnectionException("refused, too large: %s (%d)" % (what, n)))
+    def _ack(self, what, n):
+        # what: a packet id, or the filter of a subscription; n: what became of it.
+        if n == 128:
+            self._fail(ConnectionException("subscription refused: %s" % what))
 
-    def _on_message(self, topic, payload, retained):
+    def _skip(self, topic, n):
+        self._fail(ConnectionException("over max-packet: %s (%d)" % (topic, n)))
+
+    def _take(self, topic, payload, retained):
         try:
             callback, message = self._read(str(topic, "utf-8"), payload, retained)
         except ValueError as e:
@@ -297,7 +299,7 @@ class AbstractClient:
                 raise MissingMessageEncoderException("no encoder: " + fmt)
             encode = codecs[fmt][0]
         else:
-            if fmt is not None:
+            if fmt is not None or isinstance(data, int):
                 qos = data or qos
                 data = fmt
             fmt = "json"

@@ -75,7 +75,7 @@ class Client(AbstractClient):
 
     def __init__(self, options, logHandlers=None):
         self._shared = options.get("type") == "shared"
-        self._asked = {}  # SUBSCRIBE's packet id -> filter, until SUBACK
+        self._asked = {}  # filter -> packet id of its SUBSCRIBE, until SUBACK
         super().__init__(options, "A" if self._shared else "a", ("org", "id"), "apikey")
         if self.link.user == "use-token-auth":
             raise ConfigurationException("Missing required property: auth-key")
@@ -133,11 +133,16 @@ class Client(AbstractClient):
         return self._hear(topic, 0 if self._shared else qos)
 
     def _hear(self, topic, qos):
-        self._asked[self.link.subscribe(topic, qos)] = topic
+        self._asked[topic] = self.link.subscribe(topic, qos)
         return True
 
-    def _on_lost(self, what, n):
-        super()._on_lost(self._asked.pop(what, what), n)
+    def _ack(self, what, n):
+        for topic in self._asked:
+            if self._asked[topic] == what:
+                del self._asked[topic]
+                what = topic
+                break
+        super()._ack(what, n)
 
     def publishEvent(self, deviceType, deviceId, event, msgFormat=None, data=None, qos=0):
         """
