@@ -570,7 +570,9 @@ def test_a_refused_filter_is_noticed_and_the_link_lives_on(board, proxy):
     assert report["acks"] == [[report["pid"], 0x80]] and report["downs"] == []
 
 
-@pytest.mark.parametrize("name", ["", "a#", "a/#/b", "a+", "+a/b", "#/a", "#/#", "a\0", "x" * 65536])
+@pytest.mark.parametrize(
+    "name", ["", "a#", "a/#/b", "a+", "+a/b", "#/a", "#/#", "a\0", "x" * 65536]
+)
 def test_bad_filters_are_refused(board, broker, name):
     (report,) = on(
         board, broker, "link = make()\nreport(said=refused(link.subscribe, name))", name=name
@@ -800,6 +802,24 @@ def test_disconnect_stays_away_until_connect(board, broker):
         """,
     )
     assert report == {"steps": [False] * 5, "ups": 2, "downs": ["None"]}
+
+
+def test_disconnect_ends_the_connection_even_if_a_callback_raises_meanwhile(board, broker):
+    (report,) = on(
+        board,
+        broker,
+        """
+        link = make()
+        def fragile(pid, code):
+            raise ValueError("from on_ack")
+        link.on_ack = fragile
+        link.connect()
+        link.publish("x", "y", qos=1)
+        said = refused(link.disconnect)
+        report(said=said, up=link.is_connected(), step=link.do_next())
+        """,
+    )
+    assert report == {"said": "ValueError: from on_ack", "up": False, "step": False}
 
 
 def test_backoff_doubles_with_full_jitter_and_first_tries_within_a_second(board, broker):

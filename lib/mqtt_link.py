@@ -278,13 +278,15 @@ class MQTTLink(MQTTClient):
         connect(). Messages not acknowledged stay in the window.
         """
         start = ticks_ms()
-        while self._up and not self._calling and (self._window or self._out or self._waiting):
-            left = wait_ms - _since(start)
-            if left <= 0:
-                break
-            self.do_next(left)
-        self._stopped = True
-        self._close()
+        try:
+            while self._up and not self._calling and (self._window or self._out or self._waiting):
+                left = wait_ms - _since(start)
+                if left <= 0:
+                    break
+                self.do_next(left)
+        finally:
+            self._stopped = True
+            self._close()
 
     def publish(self, topic, msg, retain=False, qos=0, wait_ms=0):
         """
