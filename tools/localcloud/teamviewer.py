@@ -390,6 +390,7 @@ class TwoVoices(Listener):
         self._context = tls
         self._secure = Listener(name, host, True, False)
         self._waiting = set()
+        self._tasks = set()
         self.server = self  # what Server.stop() closes
 
     def open(self, port):
@@ -440,7 +441,10 @@ class TwoVoices(Listener):
         self._loop.remove_reader(sock)
         # 22 is a TLS handshake record.
         secure = first == b"\x16"
-        self._loop.create_task(self._serve(sock, secure))
+        # The loop itself holds a task only weakly.
+        task = self._loop.create_task(self._serve(sock, secure))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, sock, secure):
         listener = self._secure if secure else self
