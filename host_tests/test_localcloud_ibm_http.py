@@ -172,6 +172,9 @@ def test_the_life_of_a_device(cloud):
         {"type": "pu mp", "id": "p1"},
         {"type": "pump", "id": 7},
         {"type": "pump", "id": "p1", "metadata": "text"},
+        # Taken once, these would be in every list of devices, which then is JSON no more.
+        b'{"type":"pump","id":"p1","metadata":{"a":NaN}}',
+        b'{"type":"pump","id":"p1","metadata":{"a":1e999}}',
         {"type": "pump", "id": "p1\n"},
     ],
 )
@@ -393,6 +396,8 @@ def test_numbers_that_are_none_do_not_break_a_summary(cloud):
         (b'{"d":{"a":1,}}', None),
         (b'{"d":{"a":NaN}}', None),
         (b'{"d":{"a":Infinity}}', None),
+        (b'{"d":{"a":-1e999}}', None),  # would be kept as -Infinity
+        (b'{"d":{"a":1e300}}', {"a": 1e300}),
         (b"", None),
         (b"\xff\xfe", None),
         (b'{"d":' * 100000, None),

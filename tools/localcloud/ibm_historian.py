@@ -12,6 +12,8 @@ import json
 import math
 import time
 
+from . import strict_json
+
 MAX_TOP = 100
 AGGREGATES = ("avg", "count", "min", "max", "sum", "range", "stdev", "variance")
 
@@ -21,7 +23,7 @@ def iotf_data(payload):
     if payload[:1] not in (b"{", b" ", b"\n", b"\r", b"\t"):
         return None
     try:
-        value = json.loads(payload.decode(), parse_constant=_refuse)
+        value = strict_json.loads(payload.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or not isinstance(value.get("d"), dict):
@@ -29,10 +31,6 @@ def iotf_data(payload):
     if len(value) == 1 or (len(value) == 2 and isinstance(value.get("ts"), str)):
         return value["d"]
     return None
-
-
-def _refuse(constant):
-    raise ValueError("%s is not JSON" % constant)
 
 
 class Query:

@@ -17,6 +17,8 @@ import socket
 
 from aiohttp import web
 
+from . import strict_json
+
 log = logging.getLogger("localcloud.http")
 
 CONTROL = "/localcloud/v1"
@@ -46,7 +48,7 @@ def json_answer(value, status=200, headers=None):
 async def read_json(request):
     """The request's body as JSON; Failure 400 when it is none."""
     try:
-        return json.loads(await request.read())
+        return strict_json.loads(await request.read())
     except (ValueError, RecursionError):
         raise fail(400, "the body is not JSON")
 
