@@ -439,7 +439,7 @@ def check_garbage(data, places, pauses, max_packet):
 
 
 def without_id_0(written):
-    # The answer to a PUBREL of packet id 0 carries that id, which MQTT forbids: see the test below.
+    # The answer to a PUBREL of packet id 0 carries that id, which MQTT forbids: see below.
     return written.replace(mq.Pubcomp(1).encode()[:2] + b"\0\0", b"")
 
 
