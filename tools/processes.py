@@ -59,7 +59,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=_prepare(os.getpid()),
             # Ctrl-C at a terminal reaches a whole group at once; ending children is our task, in
             # our order.
             start_new_session=True,
@@ -195,20 +195,24 @@ def start_cloud(*options, state=None, timeout=30, **more):
         raise
 
 
-def _die_with_parent(parent):
-    """A function that has Linux end the child when its parent dies; None on other systems."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
+def _prepare(parent):
+    """A function for the child, before it starts its program."""
+    libc = None
+    if sys.platform.startswith("linux"):
+        import ctypes
 
-    libc = ctypes.CDLL(None)
+        libc = ctypes.CDLL(None)
 
-    def ask():
-        libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)  # it died before we asked
+    def prepare():
+        # A shell that starts us in the background has Ctrl-C ignored, and children inherit that:
+        # those that a test interrupts would not notice.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if libc is not None:
+            libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end with the parent
+            if os.getppid() != parent:
+                os._exit(1)  # it died before we asked
 
-    return ask
+    return prepare
 
 
 @atexit.register
