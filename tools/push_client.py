@@ -1,6 +1,6 @@
 """
-Digi's push client sample, on CPython and on the MicroPython unix port: makes a monitor, prints the
-events that it pushes, and deletes it again at the end (Ctrl-C).
+Digi's push client as documented in 2012, on CPython and on the MicroPython unix port: makes a
+monitor, prints the events that it pushes, and deletes it again at the end (Ctrl-C).
 
     python3 tools/push_client.py alice          or    micropython tools/push_client.py alice
 
@@ -26,26 +26,26 @@ OPTIONS = (
         "TOPICS",
         None,
         "DeviceCore",
-        "A comma-separated list of topics to listen on.",
+        "What to hear of: topics with commas between them.",
     ),
-    ("host", "a", "HOST", None, OLD_HOST, "iDigi server to connect to."),
-    ("insecure", None, None, bool, False, "Prevent client from making secure (SSL) connection."),
+    ("host", "a", "HOST", None, OLD_HOST, "The service's host name."),
+    ("insecure", None, None, bool, False, "Speak HTTP and plain TCP, the password readable."),
     (
         "compression",
         "c",
         None,
         ("none", "gzip", "zlib"),
         "gzip",
-        "Compression type to use; zlib is today's name for gzip.",
+        "How blocks are packed; zlib is today's name for gzip.",
     ),
-    ("format", "f", None, ("json", "xml"), "json", "Format data should be pushed up in."),
+    ("format", "f", None, ("json", "xml"), "json", "What events are written in."),
     (
         "batchsize",
         "b",
         "BATCHSIZE",
         int,
         1,
-        "Amount of messages to batch up before sending data.",
+        "Messages that make a block full.",
     ),
     (
         "batchduration",
@@ -53,7 +53,7 @@ OPTIONS = (
         "BATCHDURATION",
         int,
         60,
-        "Seconds to wait before sending batch if batchsize not met.",
+        "Seconds until a block is sent that isn't full.",
     ),
     ("ca", None, "FILE", None, None, "The service's root certificates, PEM or DER."),
     ("port", None, "N", int, 0, "HTTPS or HTTP port; 0 is 443, insecure 80."),
@@ -98,14 +98,18 @@ def usage():
 
 def help_text():
     """What --help prints."""
-    lines = [usage(), "", "iDigi Push Client Sample", "", "positional arguments:"]
-    lines += _entry("username", "Username to authenticate with.")
-    text = (
-        "Password to authenticate with. Without it: what {} in the environment says, or a prompt."
-    )
+    lines = [
+        usage(),
+        "",
+        "Prints the events that a Digi push monitor sends, until Ctrl-C.",
+        "",
+        "positional arguments:",
+    ]
+    lines += _entry("username", "Whose monitors.")
+    text = "Without it: what {} in the environment says, or a prompt."
     lines += _entry("password", text.format(PASSWORD_VARIABLE))
     lines += ["", "optional arguments:"]
-    lines += _entry("-h, --help", "show this help message and exit")
+    lines += _entry("-h, --help", "Show this.")
     for name, letter, placeholder, kind, default, text in OPTIONS:
         value = "" if kind is bool else " " + (placeholder or "{" + ",".join(kind) + "}")
         head = "--" + name + value
@@ -507,7 +511,7 @@ def clean_up(client, monitor, printer, status):
     if monitor is None:
         return status
     if not status:
-        say("Closing Sessions and Cleaning Up.")
+        say("Stopping: the session is closed, the monitor deleted.")
     client.stop_all()
     try:
         client.delete_monitor(monitor)
@@ -516,7 +520,7 @@ def clean_up(client, monitor, printer, status):
         return 1
     say(printer.summary())
     if not status:
-        say("Done")
+        say("Stopped.")
     return status
 
 
