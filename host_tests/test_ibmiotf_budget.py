@@ -32,6 +32,12 @@ def test_flash_of_the_api_more(mpy_size):
     assert mpy_size("lib/ibmiotf/api.py") <= 3000
 
 
+def test_heap_of_the_time_stamps(heap32):
+    """Loaded when an event's timestamp is asked for, on a board, which has no datetime module."""
+    cost = heap32.import_cost("ibmiotf.application", "ibmiotf.timestamp")
+    assert cost["ibmiotf.timestamp"] < 2300
+
+
 CONNECT = """
 import gc
 import ibmiotf.device

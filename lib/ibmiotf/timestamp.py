@@ -5,6 +5,7 @@ Where a datetime module can be imported all functions give datetime objects, els
 """
 
 import time
+from collections import namedtuple
 
 try:
     from datetime import datetime, timezone
@@ -12,60 +13,21 @@ except ImportError:
     datetime = None
 
 
-class Timestamp:
+_PARTS = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+
+
+class Timestamp(namedtuple("Timestamp", _PARTS)):
     """A moment in UTC: year, month, day, hour, minute, second, microsecond; can be compared."""
-
-    def __init__(self, year, month, day, hour=0, minute=0, second=0, microsecond=0):
-        self.year = year
-        self.month = month
-        self.day = day
-        self.hour = hour
-        self.minute = minute
-        self.second = second
-        self.microsecond = microsecond
-
-    def _key(self):
-        return (
-            self.year,
-            self.month,
-            self.day,
-            self.hour,
-            self.minute,
-            self.second,
-            self.microsecond,
-        )
 
     def isoformat(self, sep="T"):
         """As datetime: 2026-01-05T09:00:07+00:00, with .250000 before the + if not zero."""
-        key = self._key()
-        text = "%04d-%02d-%02d{}%02d:%02d:%02d".format(sep) % key[:6]
-        if key[6]:
-            text += ".%06d" % key[6]
+        text = "%04d-%02d-%02d{}%02d:%02d:%02d".format(sep) % tuple(self)[:6]
+        if self.microsecond:
+            text += ".%06d" % self.microsecond
         return text + "+00:00"
 
     def __str__(self):
         return self.isoformat(" ")
-
-    def __repr__(self):
-        return "Timestamp(%s)" % self.isoformat()
-
-    def __hash__(self):
-        return hash(self._key())
-
-    def __eq__(self, other):
-        return isinstance(other, Timestamp) and self._key() == other._key()
-
-    def __lt__(self, other):
-        return self._key() < other._key()
-
-    def __le__(self, other):
-        return self._key() <= other._key()
-
-    def __gt__(self, other):
-        return self._key() > other._key()
-
-    def __ge__(self, other):
-        return self._key() >= other._key()
 
 
 def _make(key):
