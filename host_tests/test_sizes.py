@@ -60,17 +60,27 @@ def test_what_is_stale():
     assert sizes.differences([], there) == ["its rows are not: iotc"]
 
 
-def test_check_and_write(tmp_path, rows):
+def test_check_and_write(tmp_path, rows, monkeypatch, capsys):
+    monkeypatch.setattr(sizes, "measure", lambda: rows)
     file = tmp_path / "page.md"
     file.write_text("before\n{}\nold\n{}\nafter\n".format(sizes.BEGIN, sizes.END))
-    stale = run("--check", str(file))
-    assert stale.returncode == 1 and "--write" in stale.stdout
-    assert run("--write", str(file)).returncode == 0
+    assert sizes.main(["--check", str(file)]) == 1
+    assert "--write" in capsys.readouterr().out
+    assert sizes.main(["--write", str(file)]) == 0
     before, written, after = sizes.split(file.read_text())
     assert (before, after) == ("before\n" + sizes.BEGIN, sizes.END + "\nafter\n")
     assert sizes.parse(written) == rows
-    fresh = run("--check", str(file))
-    assert (fresh.returncode, fresh.stdout) == (0, "")
+    assert sizes.main(["--check", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_without_node_it_says_so(tmp_path, monkeypatch, capsys):
+    def measure():
+        raise workshop.SetupError("no Node here")
+
+    monkeypatch.setattr(sizes, "measure", measure)
+    assert sizes.main([]) == 2
+    assert "no Node here" in capsys.readouterr().err
 
 
 def test_a_file_without_markers_is_told_of(tmp_path):
