@@ -314,6 +314,10 @@ def test_parameters_that_the_historian_lacks_are_refused(board, options):
         ["pump", None, {"evt_type": "a/b"}],
         ["pump", None, {"since": 5}],
         ["pump", None, {"summarize": 5}],
+        ["pump", None, {"summarize": "cpu"}],
+        ["pump", None, {"summarize": []}],
+        ["pump", None, {"summarize": [1]}],
+        ["pump", None, {"summarize": ["cpu,mem"]}],
         ["pu/mp", None, {}],
         [None, "p1", {}],
     ]

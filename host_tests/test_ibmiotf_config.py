@@ -72,10 +72,8 @@ def test_an_application_reads_its_own_section(board, tmp_path):
 
 def test_missing_keys_are_none_and_further_options_get_their_type(board, tmp_path):
     text = (
-        "org = abc123\nPORT = 443\nssl = False\nclean-session: no\n".replace(
-            "clean-session: no", ""
-        )
-        + "clean-session=false\nca=/ca.der\ndomain = iot.example.com\n; id = no\n"
+        "org = abc123\nPORT = 443\nssl = False\n\nclean-session=false\nca=/ca.der\n"
+        "domain = iot.example.com\n; id = no\n"
     )
     (report,) = run(board, tmp_path, ("device", text))
     assert report["got"] == {
@@ -100,11 +98,14 @@ def test_a_file_that_cant_be_used_is_a_configuration_exception(board, tmp_path):
         ("device", ""),
         ("device", "org=abc123\nmysecrettoken\n"),
         ("device", "org=abc123\nport=https\n"),
+        ("device", "org=abc123\nclean-session=no\n"),
+        ("application", "ssl=\n"),
     )
     errors = [report["error"] for report in reports]
     assert "no [device] section" in errors[0] and "no [device] section" in errors[1]
     assert "line 2" in errors[2] and "mysecret" not in errors[2]
     assert "port" in errors[3]
+    assert errors[4:] == ["clean-session: must be true or false", "ssl: must be true or false"]
     run_ = board.run(
         PARSE
         + """

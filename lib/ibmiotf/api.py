@@ -57,9 +57,13 @@ def _query(deviceType, options):
         elif key == "summarize_type":
             good = value in _SUMMARIES
         else:
-            good = key == "summarize" and isinstance(value, (list, tuple, str))
-            if good and not isinstance(value, str):
-                value = "{" + ",".join(value) + "}"
+            good = key == "summarize" and bool(value)
+            if isinstance(value, (list, tuple)):
+                for field in value:
+                    good = good and isinstance(field, str) and "," not in field
+                if good:
+                    value = "{" + ",".join(value) + "}"
+            good = good and isinstance(value, str) and value[0] == "{"
         if not good:
             raise ValueError("historian: %s can't be %r here" % (key, value))
         text += "&" if text else "?"

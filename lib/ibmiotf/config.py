@@ -2,7 +2,7 @@
 
 from ibmiotf import ConfigurationException
 
-_NUMBERS = ("port", "api-port", "keep-alive", "max-packet")
+_NUMBERS = ("port", "api-port", "max-packet")
 _WORDS = {"true": True, "false": False}
 
 
@@ -50,5 +50,7 @@ def _value(key, value):
         except ValueError:
             raise ConfigurationException("%s: must be a number" % key)
     if key in ("ssl", "clean-session"):
-        return _WORDS.get(value.lower(), value)
+        value = _WORDS.get(value.lower())
+        if value is None:
+            raise ConfigurationException("%s: must be true or false" % key)
     return value
