@@ -479,7 +479,7 @@ def test_both_documented_forms_of_publish_event_and_publish_command(board, rig):
         START
         + """
     client.connect()
-    data = {"rebootDelay": 50}
+    data = {"after": 50}
     got = [
         client.publishEvent("pump", "p1", "status", data),
         client.publishEvent("pump", "p1", "status", data, 1),
@@ -501,7 +501,7 @@ def test_both_documented_forms_of_publish_event_and_publish_command(board, rig):
     assert run.report["got"] == [True] * 10
     event = "iot-2/type/pump/id/p1/evt/status/fmt/json"
     command = "iot-2/type/pump/id/p1/cmd/reboot/fmt/json"
-    data = {"rebootDelay": 50}
+    data = {"after": 50}
     got = [(p.topic, json.loads(p.payload), p.qos, p.retain) for p in rig.witness.publishes]
     assert got == [
         (event, {"d": data}, 0, False),

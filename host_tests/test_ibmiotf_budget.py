@@ -48,7 +48,7 @@ link._stream.sock = Socket()
 link._up = True
 import time
 link._last_in = link._last_out = link._acked_at = time.ticks_ms()
-data = {"name": "foo", "cpu": 60, "mem": 50}
+data = {"tank": "two", "bar": 31, "rpm": 9}
 """
 
 

@@ -258,7 +258,7 @@ def test_both_documented_forms_of_publish_event(board, rig):
         START
         + """
     client.connect()
-    data = {"name": "foo", "cpu": 60, "mem": 50}
+    data = {"tank": "two", "bar": 31, "rpm": 9}
     got = [
         client.publishEvent("status", data),
         client.publishEvent("status", data, 2),
@@ -278,7 +278,7 @@ def test_both_documented_forms_of_publish_event(board, rig):
     )
     assert run.report["got"] == [True] * 9
     topic = "iot-2/evt/status/fmt/json"
-    data = {"name": "foo", "cpu": 60, "mem": 50}
+    data = {"tank": "two", "bar": 31, "rpm": 9}
     assert sent(rig, 9) == [
         (topic, {"d": data}, 0, False),
         (topic, {"d": data}, 2, False),
@@ -576,7 +576,7 @@ def test_a_program_that_only_publishes_hears_its_commands(board, rig):
     client.commandCallback = myCommandCallback
     report(ready=True)
     while interval == 1:
-        client.publishEvent("status", {"name": "foo"})
+        client.publishEvent("status", {"bar": 31})
         time.sleep_ms(20)
     report(interval=interval)
     """,

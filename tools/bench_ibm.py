@@ -30,7 +30,7 @@ import real_broker
 
 ORG = "abc123"
 KEY, TOKEN = "a-abc123-bench", "the-bench's-token"
-PAYLOAD = b'{"d":{"name":"foo","cpu":60.5,"mem":50,"n":%7d}}'
+PAYLOAD = b'{"d":{"tank":"two","bar":31.5,"rpm":9,"n":%7d}}'
 _SETTLE_S = 60  # for the last events to come
 
 

@@ -152,7 +152,7 @@ class Client:
         """
         Make a device. Its "password", the auth-token, is in this answer and never again.
 
-        metadata: anything JSON holds. IoTFCReSTException with httpCode 409 if it exists.
+        metadata: a dict. IoTFCReSTException with httpCode 409 if it exists.
         """
         _name(deviceType, deviceId)
         device = {"type": deviceType, "id": deviceId}
