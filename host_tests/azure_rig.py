@@ -24,7 +24,7 @@ from localcloud_rig import Raw
 SCOPE = "0ne00ABCDEF"
 GROUP_KEY = base64.b64encode(bytes(range(64))).decode()
 DEVICE = "sensor-01"
-DEVICE_KEY = "AjovQRagSicIHgvC+IaHN/oeUQcVO1iCiFB33IYSeJE="  # PROTOCOLS.md 1.3
+DEVICE_KEY = "AjovQRagSicIHgvC+IaHN/oeUQcVO1iCiFB33IYSeJE="
 HUB = "hub-7.azure-devices.net"
 OTHER_HUB = "hub-8.azure-devices.net"
 DPS = azure_module.DPS_HOST

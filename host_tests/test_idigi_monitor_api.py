@@ -406,7 +406,7 @@ report(push=str(session.error.args[1]), kind=isinstance(session.error, TLSError)
 
 
 def test_connect_request_byte_by_byte(board):
-    """PROTOCOLS.md 4.2's example."""
+    """A block as the protocol's description draws it."""
     with scripted(lambda sock, n: sock.sendall(ACCEPTED) or time.sleep(0.2)) as server:
         board.run(
             PRELUDE

@@ -41,7 +41,7 @@ FILTERS = (
 EVENTS = "devices/%s/messages/events/" % DEVICE
 
 
-# ---- tokens (PROTOCOLS.md 1.2, 1.3)
+# ---- tokens
 
 
 def test_the_vectors():

@@ -283,7 +283,7 @@ def test_topics(pattern, operation, path, group, wanted):
 
 
 def test_connect_answers_byte_by_byte(digi):
-    """PROTOCOLS.md 4.2's example, and what is refused."""
+    """A connection as the protocol's description draws it, and what is refused."""
     monitor = digi.make()
     assert Push(digi, monitor).read(10) == bytes.fromhex("00020000000400c80001")
     for status, credentials, wanted in (

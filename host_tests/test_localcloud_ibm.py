@@ -1,6 +1,5 @@
 """
-IBM's service side over MQTT: who is let in, which topics are whose, what an application is told
-(PROTOCOLS 2.1-2.6).
+IBM's service side over MQTT: who is let in, which topics are whose, what an application is told.
 """
 
 import asyncio

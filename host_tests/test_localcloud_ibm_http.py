@@ -1,4 +1,4 @@
-"""IBM's management API and historian in the local cloud (PROTOCOLS 2.7), and its control side."""
+"""IBM's management API and historian in the local cloud, and its control side."""
 
 import json
 import math

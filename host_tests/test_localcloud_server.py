@@ -1,5 +1,5 @@
 """
-The mock broker, rule by rule (PROTOCOLS 5.2), spoken to through raw sockets; and by paho-mqtt as a
+The mock broker, rule by rule, spoken to through raw sockets; and by paho-mqtt as a
 client that somebody else wrote.
 """
 

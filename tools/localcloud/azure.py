@@ -1,9 +1,9 @@
 """
 Azure's side: the provisioning service (DPS) and IoT Hub, as two services of the mock broker.
 
-Both stand on one azure_registry.Registry and are told apart by the user name of a CONNECT
-(PROTOCOLS.md 1.4, 1.6). They are as strict as the real ones are known to be; where the sheet says
-"unconfirmed", what is done here is said beside it.
+Both stand on one azure_registry.Registry and are told apart by the user name of a CONNECT. They
+are as strict as the real ones are known to be; where that is not known, what is done here is said
+beside it.
 
     azure = Azure(hubs=["localhost"], records=...)
     azure.add_to(server)            # an mqtt_server.Server

@@ -3,7 +3,7 @@ What Azure's side knows: enrolments, devices with their twins and waiting messag
 
 No MQTT and no HTTP here. With Records (SQLite) everything outlives the process.
 
-Sources: PROTOCOLS.md 1.2 to 1.9. Where those name a limit, it is enforced here, with Refused.
+Where the service's documents name a limit, it is enforced here, with Refused.
 """
 
 import base64

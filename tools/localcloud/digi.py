@@ -1,5 +1,5 @@
 """
-Digi's side: monitors over HTTP (/ws/Monitor), and their events pushed over TCP (PROTOCOLS.md 4).
+Digi's side: monitors over HTTP (/ws/Monitor), and their events pushed over TCP.
 
     digi = Digi("user", "password", store=...)      store: a store.Store, or None to forget
     digi.add_to(web); await digi.listen(host, port); ... await digi.stop()

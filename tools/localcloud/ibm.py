@@ -1,6 +1,5 @@
 """
-IBM IoT Foundation's side of MQTT: who may connect, what a topic means, who is told what
-(PROTOCOLS 2.1-2.6).
+IBM IoT Foundation's side of MQTT: who may connect, what a topic means, who is told what.
 
 Inside, every topic carries its organisation and device: ORG/iot-2/type/T/id/I/evt/E/fmt/F. A
 device sees only iot-2/evt/E/fmt/F and iot-2/cmd/C/fmt/F, an application everything of its

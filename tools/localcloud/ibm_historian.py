@@ -1,5 +1,5 @@
 """
-IBM's historian: every IOTF event of a registered device, in SQLite, newest first (PROTOCOLS 2.7).
+IBM's historian: every IOTF event of a registered device, in SQLite, newest first.
 
 Bounded: `keep` events, the oldest go first. The time of an event is when it was received. No
 source decides, so it is our choice: bounds are inclusive; paging ends with an empty page; a

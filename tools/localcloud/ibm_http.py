@@ -1,6 +1,5 @@
 """
-IBM's management API over HTTPS, version v0001 whole and the v0002 calls of the registry
-(PROTOCOLS 2.7).
+IBM's management API over HTTPS, version v0001 whole and the v0002 calls of the registry.
 
 Basic authentication with an API key and its token; the organisation is the key's, and a host name
 <org>.<domain> must agree. 401: no or wrong token, 403: key unknown, no Basic authentication, plain

@@ -1,7 +1,7 @@
 """
 The mock broker: MQTT 3.1.1 over TCP, TLS, WebSocket and both together, for several services.
 
-It keeps MQTT's rules strictly (PROTOCOLS 5.2) and leaves everything that is a cloud's own to a
+It keeps the rules of MQTT 3.1.1 strictly and leaves everything that is a cloud's own to a
 Service: whom a CONNECT belongs to and whether it is let in, what a publish and a filter mean, and
 how a topic looks to the client. The class Service below is the whole interface, in the order in
 which a connection meets it; deliver(), sessions and Client are what a service works with.

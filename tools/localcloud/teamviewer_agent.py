@@ -5,7 +5,7 @@ No MQTT here. Everything outlives the process if there is a store: an object wit
 {key: value}, save(kind, key, value), drop(kind, key), values being JSON, and durable() -> a future
 that is done when all of that is kept, or None.
 
-Sources: PROTOCOLS.md 3.2 to 3.5. What no source decides and is our choice: the bounds, which code
+What no document decides and is our choice: the bounds, which code
 answers an empty list (17), a foreign topic (18), a number out of range (19), a request for a
 certificate that is none (0), more connectors than the licence allows (2).
 """
