@@ -1,8 +1,9 @@
 """
 The TeamViewer IoT agent's MQTT side: a port to get a certificate on, and one with mutual TLS.
 
-teamviewer_agent.py decides, this file carries: topics to calls, answers to topics. An answer goes where the documentation says and also where shipped SDKs listen, or
-they would wait for ever. A connector sees and uses nothing outside /v1.0/<its id>.
+teamviewer_agent.py decides, this file carries: topics to calls, answers to topics. An answer goes
+where the documentation says and also where shipped SDKs listen, or they would wait for ever. A
+connector sees and uses nothing outside /v1.0/<its id>.
 
 The provisioning port speaks MQTT plain, as the documents say, and over TLS, as the SDK 1.1.0 does
 there: the first byte tells. The data port is TLS 1.2, as the agent's.
