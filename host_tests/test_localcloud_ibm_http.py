@@ -233,6 +233,16 @@ def test_events_are_recorded_as_they_come(cloud):
     assert times == sorted(times, reverse=True) and times[0] > 1.7e12
 
 
+def test_quickstarts_events_do_not_push_others_out(cloud):
+    device = Raw(cloud.port).connect("d:quickstart:demo:dev")
+    device.send(mq.Publish("iot-2/evt/e/fmt/json", b'{"d":{"x":1}}')).sync()
+    cloud.device().send(mq.Publish("iot-2/evt/e/fmt/json", b'{"d":{"x":2}}', 1, pid=1)).expect(
+        mq.Puback(1)
+    )
+    rows = cloud.background.call(cloud.made.store.read("SELECT org FROM ibm_events"))
+    assert rows == [("abc123",)]
+
+
 def test_each_scope_omits_what_its_address_says(cloud):
     cloud.fill(("pump", "p1", "e", 1000, {"x": 1}), ("fan", "f1", "e", 2000, {"x": 2}))
     every = cloud.api("GET", V1 + "/historian/")[2]
