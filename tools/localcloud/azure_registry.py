@@ -15,6 +15,8 @@ import secrets
 import time
 import urllib.parse
 
+from . import strict_json
+
 TELEMETRY_KEPT = 10000  # messages of each device; the oldest go first
 C2D_PENDING = 50  # messages waiting for one device (IoT Hub, quotas)
 C2D_SIZE = 65536
@@ -243,14 +245,11 @@ def merge(document, patch):
 
 
 def load_json(payload, what="body"):
-    """JSON as RFC 8259 has it (no NaN), or Refused(400)."""
-
-    def no(name):
-        raise ValueError(name + " is no JSON")
+    """JSON as RFC 8259 has it (strict_json), or Refused(400)."""
 
     try:
-        return json.loads(payload.decode(), parse_constant=no)
-    except ValueError as e:
+        return strict_json.loads(payload.decode())
+    except (ValueError, RecursionError) as e:
         raise Refused(400, "malformed %s: %s" % (what, e))
 
 
