@@ -214,3 +214,25 @@ def test_requirements_are_pinned():
     for line in asked.splitlines():
         package = re.match(r"[\w-]*", line).group()
         assert not package or re.search("^" + package + "==", pinned, re.M), package
+
+
+def test_pain_21_importing_a_client_reaches_for_nothing(board):
+    """No network, no installer: whatever of either a module touches while it is imported fails."""
+    result = board.run(
+        """
+        import sys
+
+        class Trap:
+            SOCK_STREAM = 1
+            def __getattr__(self, name):
+                raise Exception("an import reached for " + name)
+
+        for name in ("socket", "usocket", "mip", "upip", "requests", "urequests"):
+            sys.modules[name] = Trap()
+        for name in MODULES:
+            __import__(name)
+        report(imported=len(MODULES))
+        """,
+        MODULES=sorted(LIB_MODULES),
+    )
+    assert result.report == {"imported": len(LIB_MODULES)}
