@@ -301,7 +301,7 @@ def test_pain_26_one_packet_is_one_write(board, broker):
         (None, "x", {}, "topic must be str or bytes"),
         ("a", None, {}, "msg must be str or bytes"),
         ("a", 5, {}, "msg must be str or bytes"),
-        ("a", "x", {"qos": 3}, "qos must be 0, 1 or 2"),
+        ("a", "x", {"qos": 3}, "qos: 0, 1 or 2"),
     ],
 )
 def test_publish_refuses_what_mqtt_forbids(board, broker, topic, payload, options, why):
@@ -950,6 +950,49 @@ def test_given_up_messages_are_told(board, broker):
         """,
     )
     assert report["acks"] == [[pid, 0xFF] for pid in report["ids"]] and report["inflight"] == 0
+
+
+def test_what_is_given_up_may_go_to_another_link(board, broker, observer):
+    """
+    In its order, with its ids, and as if it had never been sent: a broker that has not seen a
+    message is not told that it is a repeated one (DUP).
+    """
+    (report,) = on(
+        board,
+        broker,
+        """
+        old = link = make("old")
+        old.connect()
+        old._read = lambda: False  # no acknowledgement is heard
+        ids = [old.publish("out/moved", str(i), qos=1) for i in range(3)]
+        ids.append(old.publish("out/moved", b"z" * 5000, qos=1))
+        old.do_next()
+        old.disconnect(0)
+
+        link = make("new")
+        old.discard(link)
+        counts = [old.inflight, link.inflight, len(acks)]
+        ids.append(link.publish("out/last", "", qos=1))
+        first_bytes = []
+        write = link._stream.write
+        def spy(buf, off, n):
+            first_bytes.append(buf[off])
+            return write(buf, off, n)
+        link._stream.write = spy
+        link.connect()
+        run(lambda: not link.inflight)
+        report(
+            ids=ids, acks=sorted(acks), counts=counts,
+            published=[byte for byte in first_bytes if byte & 0xF0 == 0x30],
+        )
+        """,
+    )
+    assert report["counts"] == [0, 4, 0]
+    assert report["acks"] == sorted([pid, 0] for pid in report["ids"])
+    assert report["published"] == [0x32] * 5
+    observer.wait("out/last", 1)
+    # What the old link had sent has come, too.
+    assert observer.payloads("out/moved")[-4:] == [b"0", b"1", b"2", b"z" * 5000]
 
 
 def test_unsubscribing_while_offline_reaches_a_durable_session(board, broker, observer):

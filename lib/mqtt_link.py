@@ -77,7 +77,7 @@ def _topic(s, qos, is_filter=False):
     # A topic or topic filter as bytes, by the rules of 4.7.
     s = bytes(_encode(s, "topic"))
     if qos not in (0, 1, 2):
-        raise ValueError("qos must be 0, 1 or 2")
+        raise ValueError("qos: 0, 1 or 2")
     if not 0 < len(s) < 65536 or b"\0" in s or not is_filter and (b"+" in s or b"#" in s):
         raise ValueError("topic: 1 to 65535 bytes without NUL, + or #")
     if is_filter:
@@ -186,7 +186,7 @@ class MQTTLink(MQTTClient):
         websocket=None,
     ):
         if not 0 <= keepalive < 65536:
-            raise ValueError("keepalive must be 0 to 65535 s")
+            raise ValueError("keepalive: 0 to 65535 s")
         Stream = NetStream
         if websocket:
             from websocket_stream import WebSocketStream as Stream
@@ -386,16 +386,24 @@ class MQTTLink(MQTTClient):
         """
         return self.subscribe(topic, None)
 
-    def discard(self):
+    def discard(self, heir=None):
         """
         Give up every message not yet acknowledged; on_ack(id, 0xFF) for each. The broker may have
         them all the same.
+
+        heir: an MQTTLink, to another broker perhaps, that takes them over instead (no on_ack here)
+            and sends them in their order, ids kept, as if they had never been sent. To be given
+            before anything is published or subscribed there; its window may be exceeded so.
         """
         window, self._window = self._window, []
         self._sent = 0
         for item in window:
             head = _head(item)
-            self._call(self.on_ack, head[0] << 8 | head[1], 0xFF)
+            if heir:
+                head[2] &= 0xF7  # without _DUP
+                heir._window.append(item)
+            else:
+                self._call(self.on_ack, head[0] << 8 | head[1], 0xFF)
 
     def do_next(self, wait_ms=0):
         """
@@ -731,7 +739,7 @@ class MQTTLink(MQTTClient):
             else:
                 good = False
             if not good:
-                raise MQTTException("malformed or unexpected packet, first byte 0x%02x" % op)
+                raise MQTTException("unexpected packet, first byte 0x%02x" % op)
             if self._start == start:
                 return
 
@@ -797,8 +805,10 @@ class MQTTLink(MQTTClient):
             pid = buf[i] << 8 | buf[i + 1]
         if op == _CONNACK:
             if pid & 255:
-                why = "protocol version,client id,server unavailable,user name or password"
-                why = (why + ",not authorized").split(",")
+                why = (
+                    "protocol version,client id,server unavailable,user name or password,"
+                    "not authorized"
+                ).split(",")
                 pid &= 255
                 raise MQTTException(pid, "refused: " + (why[pid - 1] if pid < 6 else "?"))
             self._up = True
