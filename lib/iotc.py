@@ -13,12 +13,9 @@ import json
 import sys
 import time
 
-from iotc_wire import bag, dump, plain, quote, signer, token, unix_time
-from micropython import const
+from iotc_wire import bag, dump, plain, quote, signer, token, unix_time, with_bag
 from mqtt_link import Full, MQTTLink
 from umqtt.simple import MQTTException
-
-_LIMIT = const(262144)  # bytes of one message, its properties included
 
 
 class _Constants:
@@ -53,7 +50,8 @@ class IOTCallbackInfo:
     getInterface() its component (in conventions A and B its interface), getPayload(),
     getStatusCode() 0 when all is well, getMessageId(), getResponseCode(), getResponseMessage(),
     getCallback(). setResponse(code, message): the answer to a command or the acknowledgement of a
-    property; message: any JSON value. setCallback(f): f() is called once the answer is on its way.
+    property; message: any JSON value; ValueError or TypeError for a code that is no number or a
+    message JSON can't hold. setCallback(f): f() is called once the answer is on its way.
     """
 
     def __init__(self, *values):
@@ -70,7 +68,8 @@ class IOTCallbackInfo:
         return lambda: self._out[names.index(name[3:])]
 
     def setResponse(self, responseCode, responseMessage=None):
-        self._out[7:9] = responseCode, responseMessage
+        dump([responseMessage])  # here the program's own line is shown
+        self._out[7:9] = int(responseCode), responseMessage
 
     def setCallback(self, callback):
         self._out[9] = callback
@@ -109,18 +108,19 @@ class Device:
     _dps = "global.azure-devices-provisioning.net"
     _lifetime = 21600
     _level = 1
-    _qos = _code = _failures = _pid = _rid = _seen = 0
+    _qos = _code = _failures = _pid = _rid = _seen = _busy = 0
     # _hub: the link, which leads to _at; _task: a registration under way; _old: iotc_preview
-    _key = _hub = _at = _host = _task = _old = _events = _json = None
+    # _due: when (ticks_ms) to ask for the twin again; _busy: how often the hub had no time for us
+    _key = _hub = _at = _host = _task = _old = _events = _json = _due = None
     # _open: connected or about to be again; _up: the hub listens; _trying: in connect()
     _open = _up = _trying = _calling = _exit = False
     _model = _interfaces = {}
 
     def __init__(self, scopeId, keyORCert, deviceId, credType):
-        if not (0 < len(deviceId) <= 128 and plain(deviceId, "-._:")):
+        if not (isinstance(deviceId, str) and 0 < len(deviceId) < 129 and plain(deviceId, "-._:")):
             raise ValueError("deviceId: 1 to 128 letters, digits, or - . _ :")
         if credType == 2:
-            get = keyORCert.get
+            get = getattr(keyORCert, "get", {}.get)
             key = get("keyfile") or get("key_file")
             self._cert = get("certfile") or get("cert_file"), key
             if not all(self._cert) or get("cert_phrase"):
@@ -243,7 +243,7 @@ class Device:
 
     def disconnect(self):
         """Wait at most a second for what is unacknowledged, then hang up. Returns 0."""
-        self._task = self._at = None
+        self._task = self._at = self._due = None
         self._open = self._up = False
         if self._hub:
             self._hub.disconnect()
@@ -280,6 +280,8 @@ class Device:
                 self._task = None
                 self._drop(e, True)
             return True
+        if self._due and time.ticks_diff(self._due, time.ticks_ms()) <= 0:
+            self.getDeviceProperties()
         return self._hub.do_next(wait_ms) if self._hub else False
 
     def doNext(self, idleTime=1):
@@ -344,7 +346,7 @@ class Device:
         if self.convention == "C":
             self._json += "%24.ct=application%2Fjson&%24.ce=utf-8"
             user += "2021-04-12"
-            if self._model:
+            if "modelId" in self._model:
                 user += "&model-id=" + quote(self._model["modelId"])
         else:
             import iotc_preview
@@ -354,7 +356,7 @@ class Device:
         link = self._link(host, user, host + "/devices/" + self._id, None)
         if self._hub:
             # What the old link still held goes with the new one.
-            link._window = self._hub._window
+            self._hub.discard(link)
         self._hub = link
         self._at = host
         link.set_callback(self._on_message)
@@ -380,7 +382,7 @@ class Device:
         elif pid == self._pid:
             if code > 2:
                 return self._drop(MQTTException(code, "hub refused a filter"))
-            self._seen = self._failures = 0
+            self._seen = self._failures = self._busy = 0
             if not self._up:
                 self._up = self._open = True
                 if self._trying and self._old:
@@ -404,7 +406,7 @@ class Device:
         self._fail(e)
         self._code = code
         tell = self._up or self._trying
-        self._up = False
+        self._up = self._due = False
         if self._trying:
             pass
         elif by_dps:
@@ -432,18 +434,8 @@ class Device:
         time.time(). Returns 0, or what went wrong: 1 a value that JSON or Hub can't take, or over
         256 KB, 8 too many unacknowledged (call doNext()), 16 not connected.
         """
-        others = "!#$%&'*+-.^_`|~"
         topic = self._events if isinstance(payload, bytes) else self._json
-        for name in properties or ():
-            value = properties[name]
-            if name == "iothub-creation-time-utc" and not isinstance(value, str):
-                value = "%d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(int(value))[:6]
-            if not plain(name, others):
-                return self._fail("property name: letters, digits, " + others)
-            if topic[-1] != "/":
-                topic += "&"
-            topic += quote(name) + "=" + quote(str(value))
-        return self._send(topic, payload, payload)
+        return self._send(topic, payload, payload, False, properties)
 
     sendState = sendEvent = sendTelemetry
 
@@ -457,11 +449,12 @@ class Device:
         try:
             if isinstance(payload, str):
                 payload = json.loads(payload)
-            if component:
-                payload["__t"] = "c"
-                payload = {component: payload}
-        except ValueError as e:
-            return self._fail(e)
+            payload = dict(payload)
+        except (TypeError, ValueError):
+            return self._fail("not a dict, or JSON of one")
+        if component:
+            payload["__t"] = "c"
+            payload = {component: payload}
         return self._send("PATCH/properties/reported", payload, payload, True)
 
     def sendCommandUpdate(
@@ -479,25 +472,29 @@ class Device:
         return self.sendProperty({command_name: {"value": update_message}}, interface_name)
 
     def getDeviceProperties(self):
-        """Ask for the whole twin; PropertiesUpdated follows. Returns 0 or an error code."""
+        """
+        Ask for the whole twin; PropertiesUpdated follows. Returns 0 or an error code.
+
+        A hub that is too busy is asked again after a second, then ever later, up to a minute.
+        """
+        self._due = None
         return self._send("GET", "", None, True)
 
-    def _send(self, topic, msg, shown, twin=False):
+    def _send(self, topic, msg, shown, twin=False, properties=None):
         # Returns 0 or an error code. shown: what MessageSent will show, None for no event.
         key = None
         try:
             if not self._hub:
                 raise OSError(-1, "not connected: call connect()")
-            msg = dump(msg, twin)
-            if len(msg) > 8191 and isinstance(msg, str):
-                msg = msg.encode()
-            if len(topic) + len(msg) > (32768 if twin else _LIMIT):
-                raise ValueError("over 256 KB, or 32 KB of properties")
+            topic = with_bag(topic, properties)
+            msg = dump(msg, twin, len(topic))
             if twin:
                 self._rid += 1
                 key = str(self._rid)
                 topic = "$iothub/twin/" + topic + "/?$rid=" + key
-            pid = self._hub.publish(topic, msg, False, self._qos)
+            # Answers don't wait until the hub has taken the program's messages.
+            full = shown is None and self._hub.inflight > 15
+            pid = self._hub.publish(topic, msg, False, 0 if full else self._qos)
         except (OSError, ValueError) as e:
             return self._fail(e)
         if shown is not None and "MessageSent" in self._on:
@@ -539,6 +536,10 @@ class Device:
             self._fail("twin: the hub answered %d" % status)
         if rid in self._waiting:
             self._call("MessageSent", self._waiting.pop(rid), None, status)
+        elif status > 428:
+            # A busy hub is asked later. An acknowledgement it refused follows from the twin, too.
+            self._busy += 1
+            self._due = time.ticks_add(time.ticks_ms(), 500 << min(self._busy, 7))
         elif msg and not status:
             twin = json.loads(msg)
             if twin["desired"]["$version"] < self._seen:
@@ -556,24 +557,22 @@ class Device:
         acks = {}
         for name in desired:
             value = desired[name]
-            old = None if reported is None else reported.get(name) or {}
             if name[0] == "$" or isinstance(value, dict) and value.pop("__t", 0):
                 part = {}
+                old = reported and (reported.get(name) or 0)
                 for key in value:
-                    self._on_property(
-                        part, name, key, value[key], version, old and old.get(key, old)
-                    )
+                    self._on_property(part, name, key, value[key], version, old)
                 if part:
                     if name[0] != "$":
                         part["__t"] = "c"
                     acks[name] = part
             else:
-                self._on_property(acks, None, name, value, version, old)
+                self._on_property(acks, None, name, value, version, reported)
         if acks:
             self._send("PATCH/properties/reported", acks, None, True)
 
-    def _on_property(self, acks, part, name, value, version, old):
-        # old: None for a patch; from a whole twin, what was reported last.
+    def _on_property(self, acks, part, name, value, version, reported):
+        # reported: None for a patch; from a whole twin what was reported, a dict as a rule.
         if isinstance(value, dict) and "value" in value:
             value = value["value"]
         shown = value
@@ -583,9 +582,11 @@ class Device:
         info = self._call("Properties", shown, name, None, part)
         if not info or value is None:
             return
-        if old is not None and (self._old or isinstance(old, dict) and old.get("value") == value):
-            # Acknowledged before; the older conventions acknowledge patches only.
-            return
+        if reported is not None:
+            old = isinstance(reported, dict) and reported.get(name)
+            if self._old or isinstance(old, dict) and old.get("value") == value:
+                # Acknowledged before; the older conventions acknowledge patches only.
+                return
         acks[name] = {
             "value": value,
             words[0]: info._out[7] or 200,
@@ -651,7 +652,7 @@ class Device:
 
     def _run(self, f, *args):
         # A mistake in the program's callback must not take the connection with it.
-        self._calling = True
+        calling, self._calling = self._calling, True
         try:
             f(*args)
         except Exception as e:
@@ -659,7 +660,7 @@ class Device:
             sys.print_exception(e)
             return e
         finally:
-            self._calling = False
+            self._calling = calling
 
     def _fail(self, e):
         # Notes what is wrong, an exception or a text; returns the error code.

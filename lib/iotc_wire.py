@@ -11,6 +11,8 @@ from hashlib import sha256
 from micropython import const
 
 _FIRST_DAY = const(1735689600)  # 2025-01-01: no clock that was set says less
+_LIMIT = const(262144)  # bytes of one message, its properties included
+_TWIN_LIMIT = const(32768)
 
 
 def unix_time():
@@ -54,12 +56,37 @@ def unquote(text):
 
 
 def bag(text):
-    """Return "a=1&b=&c" as {"a": "1", "b": "", "c": None}, percent-encoding undone."""
+    """
+    Return "a=1&b=&c" as {"a": "1", "b": "", "c": None}, percent-encoding undone; a "?" in front is
+    passed over. ValueError when malformed.
+    """
     out = {}
-    for pair in text.split("&"):
+    for pair in text.lstrip("?").split("&"):
         name, sep, value = pair.partition("=")
-        out[unquote(name)] = unquote(value) if sep else None
+        if name:
+            out[unquote(name)] = unquote(value) if sep else None
     return out
+
+
+def with_bag(topic, properties):
+    """
+    Return topic (str) with the properties (dict or None) of a message behind it.
+
+    A number in iothub-creation-time-utc counts as time.time(). Raises ValueError for a name that
+    Hub can't take.
+    """
+    others = "!#$%&'*+-.^_`|~"
+    for name in properties or ():
+        value = properties[name]
+        name = str(name)
+        if name == "iothub-creation-time-utc" and not isinstance(value, str):
+            value = "%d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(int(value))[:6]
+        if not (name and plain(name, others)):
+            raise ValueError("property name: letters, digits, " + others)
+        if topic[-1] != "/":
+            topic += "&"
+        topic += quote(name) + "=" + quote(str(value))
+    return topic
 
 
 def signer(key):
@@ -133,17 +160,24 @@ def _fits(value, twin, depth=0):
     return isinstance(value, float) and value - value == 0
 
 
-def dump(value, twin=False):
+def dump(value, twin=False, more=0):
     """
-    Return value as JSON text; str and bytes are taken to be that already.
+    Return value as JSON text (str or bytes); str and bytes are taken to be that already.
 
-    Raises ValueError for what JSON can't hold, and with twin for what a twin can't: names over
-    1 KB or with . $ or a space, text over 4 KB, integers of more than 53 bits, over 10 levels.
+    more: bytes that go beside it. Raises ValueError for over 256 KB and for what JSON can't hold;
+    with twin for what a twin can't: over 32 KB, names over 1 KB or with . $ or a space, text over
+    4 KB, integers of more than 53 bits, over 10 levels.
     """
-    if isinstance(value, (str, bytes)):
-        return value
-    if not _fits(value, twin):
-        raise ValueError(
-            "not for JSON" + (", or a name, text, integer or depth no twin takes" if twin else "")
-        )
-    return json.dumps(value)
+    if not isinstance(value, (str, bytes)):
+        if not _fits(value, twin):
+            raise ValueError(
+                "not for JSON"
+                + (", or a name, text, integer or depth no twin takes" if twin else "")
+            )
+        value = json.dumps(value)
+    if len(value) > 8191 and isinstance(value, str):
+        # Long enough for the limits to depend on what is not ASCII: four bytes a character.
+        value = value.encode()
+    if len(value) + more > (_TWIN_LIMIT if twin else _LIMIT):
+        raise ValueError("over 256 KB, or 32 KB of properties")
+    return value
