@@ -220,6 +220,22 @@ def test_an_answer_that_lacks_what_it_should_say_is_an_error_not_a_KeyError(boar
     assert "DPS" in got["args"][1] and str(status) in got["args"][1]
 
 
+@pytest.mark.parametrize(
+    "code, cure",
+    [(401002, "key and clock"), (404201, "scopeId"), (400207, "enrolment"), (412001, "enrolment")],
+)
+def test_the_cure_fits_what_was_refused(board, code, cure):
+    """A key is not to blame for an allocation that failed."""
+    got, _ = talk(board, (code // 1000, "", {"errorCode": code, "message": "no"}))
+    text = got["args"][1]
+    assert cure in text and ("key" in text) is (code == 401002)
+
+
+def test_a_retry_after_that_is_no_number_is_an_error_in_words(board):
+    got, _ = talk(board, (202, "&retry-after=soon", ASSIGNING))
+    assert got["kind"] == "OSError" and "DPS" in got["args"][1] and "202" in got["args"][1]
+
+
 def test_no_answer_is_an_error_after_30_s(board):
     got, asked = talk(board, None)
     assert got["kind"] == "OSError" and "no answer within 30 s" in got["args"][1]

@@ -47,6 +47,7 @@ def register(link, body, pace):
             code = int(topic[23:26])
             query = bag(topic.split("?", 1)[1])
             try:
+                delay = min(int(query.get("retry-after") or 2), _LONGEST_S) * 1000
                 reply = json.loads(msg)
                 state = reply.get("registrationState") or reply
                 status = reply.get("status")
@@ -60,7 +61,6 @@ def register(link, body, pace):
                 raise OSError(-1, "DPS: an answer (%d) without what it should say" % code)
             if status != "assigning" and code < 429:
                 raise MQTTException(*_refusal(code, status, reply, state))
-            delay = min(int(query.get("retry-after") or 2), _LONGEST_S) * 1000
             start = time.ticks_ms()
             while time.ticks_diff(time.ticks_ms(), start) < delay:
                 yield link.do_next(min(delay, pace._wait))
@@ -75,10 +75,13 @@ def _refusal(code, status, reply, state):
     # (code, text) of an answer that is final.
     said = state.get("errorMessage") or reply.get("message") or status
     code = state.get("errorCode") or code
-    cure = "check deviceId, key and clock"
+    kind = str(code)[:3]
+    cure = "check the device's enrolment and model in the service"
     if status == "disabled":
         code = 403
         cure = "enable the device in the service"
-    elif str(code)[:3] == "404":
+    elif kind == "401":
+        cure = "check deviceId, key and clock"
+    elif kind == "404":
         cure = "check scopeId, and that the device or its group is enrolled"
     return code, "DPS: %s %s; %s (tracking id %s)" % (code, said, cure, reply.get("trackingId"))
