@@ -449,8 +449,12 @@ class MQTTLink(MQTTClient):
             raise e
         return worked
 
-    # umqtt.simple's names for it: each is the same bounded step.
-    check_msg = wait_msg = ping = do_next
+    # umqtt.simple's names for it: each is the same bounded step, wait_msg() one that waits.
+    check_msg = ping = do_next
+
+    def wait_msg(self):
+        """umqtt.simple's name for do_next(1000)."""
+        return self.do_next(_WAIT_MAX)
 
     # -- telling the program
 
