@@ -494,20 +494,20 @@ def test_packets_and_frames_have_nothing_to_do_with_each_other(board, serve, sha
         """
         link = make(**options)
         run(lambda: len(got) == 20)
-        for _ in range(10):
+        # What is unread when a socket closes makes it a reset, which may overtake our answers.
+        for _ in range(20):
             link.do_next(2)
-        report(got=[(topic, len(msg), msg[:1]) for topic, msg in got], downs=downs)
+        up = not downs
+        link.disconnect()
+        report(got=[(topic, len(msg), msg[:1]) for topic, msg in got], up=up)
         """,
     )
-    assert report["downs"] == []
+    assert report["up"]
     assert report["got"] == [[m.topic, len(m.payload), m.payload[:1].decode()] for m in MESSAGES]
-    parser = mq.Parser()
-    for opcode, payload in server.frames:
-        if opcode == 2:
-            parser.feed(payload)
-    acks = [packet for packet in parser if packet.type in (mq.PUBACK, mq.PUBREC)]
+    wait(lambda: (2, mq.Disconnect().encode()) in server.frames)
+    acks = [wire for opcode, wire in server.frames if opcode == 2 and wire[0] in (0x40, 0x50)]
     assert acks == [
-        (mq.Puback if m.qos == 1 else mq.Pubrec)(m.pid) for m in MESSAGES if m.qos
+        (mq.Puback if m.qos == 1 else mq.Pubrec)(m.pid).encode() for m in MESSAGES if m.qos
     ]
 
 
@@ -722,18 +722,20 @@ def test_pings_are_answered_with_their_body(board, serve):
         """,
     )
     assert report == {"got": [["t", "data"]], "downs": []}
-    assert (10, b"first") in server.frames
+    wait(lambda: (10, b"first") in server.frames)
 
 
 def test_a_ping_is_answered_behind_the_frame_that_is_half_written(board, serve):
     """The server takes nothing for a while and pings: its pong must not tear a frame apart."""
-    gate = threading.Event()
+    full, asked = threading.Event(), threading.Event()
     size = 1000000
 
     async def scene(peer):
         await peer.accept_mqtt()
+        wait_in_thread = websocket_rig.asyncio.get_running_loop().run_in_executor
+        await wait_in_thread(None, full.wait, 30)
         peer.send(frame(b"now", 0x89))
-        await websocket_rig.asyncio.get_running_loop().run_in_executor(None, gate.wait, 30)
+        await wait_in_thread(None, asked.wait, 30)
         await peer.rest()
 
     server = serve(scene, receive_buffer=4096)
@@ -745,10 +747,15 @@ def test_a_ping_is_answered_behind_the_frame_that_is_half_written(board, serve):
             # SO_SNDBUF, so that a little suffices to fill what lies between the two.
             link._stream.sock.setsockopt(1, 7, 4096)
             link.publish("t", bytearray(size), qos=1)
-            start = time.ticks_ms()
-            while link._stream._pong is None and time.ticks_diff(time.ticks_ms(), start) < 20000:
+            idle = 0
+            while idle < 20:  # until everything in between is full for good
+                idle = 0 if link.do_next() else idle + 1
+                time.sleep_ms(10)
+            report(half=link._stream._taken > 0)
+            for _ in range(30):
                 link.do_next()
-            report(half=link._stream._taken > 0, pong=link._stream._pong)
+                time.sleep_ms(10)
+            report(half=link._stream._taken > 0)
             run(lambda: not link.inflight, 60000)
             link.disconnect()
             report(downs=downs)
@@ -760,9 +767,12 @@ def test_a_ping_is_answered_behind_the_frame_that_is_half_written(board, serve):
         options=OVER,
         size=size,
     )
-    assert program.next_report(60) == {"half": True, "pong": "now"}
-    gate.set()
+    assert program.next_report(60) == {"half": True}
+    full.set()
+    assert program.next_report(60) == {"half": True}
+    asked.set()
     assert program.next_report(60) == {"downs": ["None"]}
+    wait(lambda: server.frames[-1][0] == 8)
     assert (10, b"now") in server.frames
     assert size < sum(len(payload) for opcode, payload in server.frames if opcode == 2) < size + 99
 
@@ -793,7 +803,7 @@ def test_a_flood_of_pings_does_not_hold_up_the_program(board, serve):
         """,
     )
     assert report["steps"] >= 10000 / 8 and report["downs"] == []
-    assert (10, b"9999") in server.frames
+    wait(lambda: (10, b"9999") in server.frames)
 
 
 # ---- every byte of it
@@ -981,6 +991,32 @@ report(reads=reads, hosts=[head.split(b"\\r\\n")[1] for head in heads])
     assert report["hosts"] == ["Host: example.org", "Host: example.org:81"]
 
 
+def test_close_tears_no_frame_apart_and_what_was_half_said_is_forgotten(board):
+    report = board.run(
+        BARE
+        + """
+stream = make([], (1000, 5, 0))
+out = stream._out
+buf = bytearray(10)
+stream.wire.turn = 1
+torn = stream.write(b"x" * 20, 0, 20)
+stream.close()
+said = [bytes(stream.wire.sent[:2]), len(stream.wire.sent)]
+stream.wire = Wire([b"\\x89\\x00"])
+for _ in stream.open():
+    pass
+stream.readinto(buf)
+stream.write(b"y", 0, 1)
+stream.close()
+report(torn=torn, said=said, then=unmask(stream.wire.sent), same=out is stream._out)
+"""
+    ).report
+    assert report["torn"] == 0 and report["said"] == ["hex:8294", 5]
+    assert report["then"] == [[0x8A, ""], [0x82, "y"], [0x88, "hex:03e8"]]
+    # A kilobyte in one piece is not asked for twice.
+    assert report["same"]
+
+
 def test_nothing_is_allocated_when_idle(board, peer):
     if board.name == "cpython":
         pytest.skip("CPython has no such figure")
@@ -1028,9 +1064,7 @@ class Bridge:
         ("close_at_once", ()),
         ("never_reads", ()),
         (Freeze, (60,)),
-        (Freeze, (150,)),
         (Freeze, (300,)),
-        (Freeze, (500,)),
     ],
 )
 def test_fault(board, broker, serve, fault, args):

@@ -143,8 +143,8 @@ class WebSocketStream(NetStream):
         return not left
 
     def _answer(self):
-        # The pong that is due, but not within another frame.
-        if self._flush() and self._pong is not None and not self._taken:
+        # The pong that is due, once the frame on its way is through.
+        if self._flush() and self._pong is not None:
             data, self._pong = self._pong, None
             self._frame(_PONG, data, 0, len(data))
             self._flush()
@@ -255,7 +255,7 @@ class WebSocketStream(NetStream):
         """Say goodbye if there is room for it, and close."""
         if self._open:
             self._open = False
-            if self._out_at == self._out_end and not self._taken:
+            if self._out_at == self._out_end:
                 self._frame(_CLOSE, b"\x03\xe8", 0, 2)
                 try:
                     NetStream.write(self, self._out, 0, self._out_end)
