@@ -443,7 +443,6 @@ def without_id_0(written):
     return written.replace(mq.Pubcomp(1).encode()[:2] + b"\0\0", b"")
 
 
-@pytest.mark.xfail(strict=False, reason="the link answers a PUBREL of id 0")
 @pytest.mark.parametrize(
     "wire", [b"\x62\x02\x00\x00", b"\x40\x02\x00\x00", b"\x90\x03\x00\x00\x00"]
 )
@@ -453,7 +452,6 @@ def test_packet_id_0_in_an_acknowledgement_is_malformed(wire):
     assert events == [("down", "MQTTException")] and written == b""
 
 
-@pytest.mark.xfail(strict=False, reason="the link looks for NUL and wildcards only")
 @pytest.mark.parametrize("text", [b"\xff", b"a/\xc3", b"\xed\xa0\x80"])
 def test_topics_that_are_no_utf_8_are_a_valueerror(text):
     """
@@ -493,7 +491,9 @@ def test_garbage_instead_of_connack_is_an_error_that_says_so(data):
         assert type(link.error).__name__ == "MQTTException" and str(link.error)
         assert stream.closed
     else:
-        assert b"\x20\x02\x00\x00".startswith(data[:1]) and len(data) < 6
+        # A CONNACK that is not whole yet: nothing is known of it before its deadline.
+        assert data[0] == 0x20
+        assert len(data) < 2 or data[1] > 127 or len(data) < 2 + data[1]
 
 
 @settings(LAWS, max_examples=100)

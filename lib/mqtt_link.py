@@ -76,6 +76,7 @@ def _encode(s, what):
 def _topic(s, qos, is_filter=False):
     # A topic or topic filter as bytes, by the rules of 4.7.
     s = bytes(_encode(s, "topic"))
+    str(s, "utf-8")  # UnicodeError, which is a ValueError, for what is none (1.5.3-1)
     if qos not in (0, 1, 2):
         raise ValueError("qos: 0, 1 or 2")
     if not 0 < len(s) < 65536 or b"\0" in s or not is_filter and (b"+" in s or b"#" in s):
@@ -807,6 +808,8 @@ class MQTTLink(MQTTClient):
             return False
         if n:
             pid = buf[i] << 8 | buf[i + 1]
+            if not pid and op != _CONNACK:
+                return False
         if op == _CONNACK:
             if pid & 255:
                 why = (
