@@ -21,6 +21,7 @@ require("umqtt.simple")
 frozen = set()
 for client, wanted in (
     ("mqtt_link", True),
+    ("link_asyncio", True),
     ("iotc", options.azure),
     ("ibmiotf", options.ibm),
     ("teamviewer_iot", options.teamviewer),

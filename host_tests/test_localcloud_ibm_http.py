@@ -337,7 +337,7 @@ def test_cursors_that_are_refused(cloud):
         (path, {"cursorId": cursor, "Cookie": "iotHistorianSessionId=other"}),
         (path, {"cursorId": "junk!", "Cookie": cookie}),
         (path, {"cursorId": "", "Cookie": cookie}),
-        (path, {"cursorId": "A" + cursor[1:], "Cookie": cookie}),
+        (path, {"cursorId": "BA"[cursor[0] == "B"] + cursor[1:], "Cookie": cookie}),
         (path + "/pump", {"cursorId": cursor, "Cookie": cookie}),
     ):
         assert cloud.api("GET", asked, **headers)[0] == 400
