@@ -12,6 +12,7 @@ import sys
 import heap32
 import packages
 import pytest
+import services
 import workshop
 
 LIB_MODULES = packages.modules()
@@ -24,22 +25,6 @@ OF_MICROPYTHON = set(
     """asyncio binascii collections deflate errno gc hashlib io json machine math micropython os
     random re select socket ssl struct sys time tls umqtt.simple""".split()
 )
-# A service's files begin with its name; none knows another. What they share lies below them.
-SERVICES = {
-    "azure": ("iotc",),
-    "ibm": ("ibmiotf", "ibmiotc"),
-    "teamviewer": ("teamviewer_", "TeamViewerIoTPythonSDK"),
-    "digi": ("idigi_",),
-}
-BELOW = {  # who may import whom, of what the services share
-    "netstream": set(),
-    "websocket_stream": {"netstream"},
-    "p256": set(),
-    "mqtt_link": {"netstream", "websocket_stream"},
-    "link_asyncio": set(),
-    "rest": {"netstream"},
-}
-
 
 def tracked():
     """The project's files: git's list, or in a copy without git what lies there."""
@@ -55,13 +40,6 @@ def tracked():
             if not any(part.startswith(".venv") for part in path.parts)
         ]
     return [path for path in paths if path.is_file()]
-
-
-def service_of(module):
-    for service, starts in SERVICES.items():
-        if module.startswith(starts):
-            return service
-    return None
 
 
 def guarded_imports(path):
@@ -102,16 +80,70 @@ def test_lib_imports_only_what_a_board_has(module):
 
 @pytest.mark.parametrize("module", sorted(LIB_MODULES))
 def test_lib_imports_downwards(module):
+    """No service knows another; what they share knows only what lies below it."""
     used = imported_modules(module, LIB_MODULES[module]) & set(LIB_MODULES)
-    service = service_of(module)
-    if service:
-        strangers = {one for one in used if service_of(one) not in (None, service)}
-        assert not strangers, "no service knows another"
-    else:
-        assert module in BELOW, (
-            "say in test_house.py which service {} is, or what it may use".format(module)
-        )
-        assert used <= BELOW[module]
+    assert used <= services.may_import(module), "tools/services.py says what it may import"
+
+
+# --- the table of services ---
+
+
+@pytest.mark.parametrize("module", sorted(LIB_MODULES))
+def test_every_file_of_lib_is_in_the_table_of_services(module):
+    services.may_import(module)  # ValueError says what to do
+
+
+def test_the_table_of_services_names_what_is_there_once():
+    named = [one.module for one in services.SHARED]
+    for service in services.SERVICES:
+        named += service.own
+    assert sorted(named) == sorted(set(named)), "named twice"
+    assert set(named) == set(LIB_MODULES), "tools/services.py names files that lib/ has not"
+
+
+def test_a_file_in_no_row_is_told_what_to_do():
+    with pytest.raises(ValueError) as told:
+        services.may_import("iotc_files")
+    for word in ("lib/iotc_files.py", "services.py", "SHARED", "seldom", "packages.py"):
+        assert word in str(told.value)
+
+
+def test_rules_follow_from_the_table():
+    assert services.may_import("netstream") == set()
+    assert "netstream" in services.may_import("mqtt_link")
+    assert "mqtt_link" not in services.may_import("netstream")
+    assert "iotc_wire" in services.may_import("iotc")
+    assert "ibmiotf" not in services.may_import("iotc")
+    assert services.named("azure") is services.named("iotc")
+    with pytest.raises(ValueError, match="there are link, "):
+        services.named("nobody")
+
+
+@pytest.mark.parametrize("service", services.SERVICES, ids=lambda one: one.name)
+def test_resident_is_what_importing_it_loads(service):
+    loaded = packages.resident(service)
+    own = {module for module in loaded if module in service.own}
+    assert own == set(service.resident), (
+        "resident in tools/services.py must be what is imported outside functions"
+    )
+    seldom = {one.module for one in services.SHARED if one.seldom}
+    seldom -= set(service.imports + service.stays)
+    assert not seldom & set(loaded), "imported outside functions, so not seldom"
+
+
+@pytest.mark.parametrize("service", services.SERVICES, ids=lambda one: one.name)
+def test_a_row_names_what_is_there(service):
+    for module in service.imports + service.own + service.stays + service.rows:
+        assert module in LIB_MODULES, module
+    assert (workshop.ROOT / service.page).is_file()
+    assert (workshop.ROOT / service.package).is_file()
+    manifest = (workshop.ROOT / "manifest.py").read_text()
+    assert '"{}"'.format(service.package[len("lib/") : -len(".json")]) in manifest
+    assert (service.name + "=True" in manifest) == service.optional
+    readme = (workshop.ROOT / "README.md").read_text(encoding="utf-8")
+    assert "({})".format(service.page) in readme
+    for row in service.rows:
+        assert "`{}`".format(row) in readme
 
 
 def test_local_cloud_shares_no_code_with_the_clients():

@@ -5,8 +5,9 @@ lib/.
     python3 tools/packages.py            after a file of lib/ was added or an import changed
     python3 tools/packages.py --check    says what is out of date; status 1 then
 
-What belongs to a client is read off the imports, those inside functions too, so a file that it
-needs can't be forgotten. Only Python's standard library is needed here.
+What a program imports stands in tools/services.py; what that needs is read off the imports, those
+inside functions too, so a file that it needs can't be forgotten. Only Python's standard library is
+needed here.
 """
 
 import ast
@@ -14,20 +15,14 @@ import json
 import sys
 from pathlib import Path
 
+import services
+
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT / "lib"
 
-# Package file -> the modules that a program imports from it; a package stands for all of its
-# files.
-PACKAGES = {
-    "package.json": None,
-    "lib/mqtt_link.json": ["mqtt_link"],
-    "lib/link_asyncio.json": ["link_asyncio"],
-    "lib/ibmiotf.json": ["ibmiotf", "ibmiotc"],
-    "lib/iotc.json": ["iotc"],
-    "lib/teamviewer_iot.json": ["teamviewer_iot", "TeamViewerIoTPythonSDK"],
-    "lib/idigi_monitor_api.json": ["idigi_monitor_api"],
-}
+# Package file -> the modules that a program imports from it.
+PACKAGES = {"package.json": None}
+PACKAGES.update((one.package, one.imports) for one in services.SERVICES)
 _UMQTT = "umqtt.simple"
 
 
@@ -40,10 +35,15 @@ def modules():
     return found
 
 
-def imports(name, path):
-    """The names of modules that one file imports, anywhere in it."""
+def imports(name, path, inside=True):
+    """
+    The names of modules that one file imports, anywhere in it; those too that a helper loads by
+    name: a call of something called like "load" or "import" with the module's name as a string.
+
+    inside: False leaves out what stands in functions, so what is not loaded with the file.
+    """
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in _walk(ast.parse(path.read_text(), str(path)), inside):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name
@@ -55,15 +55,57 @@ def imports(name, path):
             yield base
             for alias in node.names:
                 yield base + "." + alias.name
+        elif isinstance(node, ast.Call):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            for given in node.args if "load" in called or "import" in called else ():
+                if isinstance(given, ast.Constant) and given.value in modules():
+                    yield given.value
+
+
+def _walk(node, inside):
+    if isinstance(node, (ast.FunctionDef, ast.Lambda)) and not inside:
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _walk(child, inside)
+
+
+def resident(service):
+    """
+    The modules of lib/ that a running client of a service (a services.Service) holds, each behind
+    what it imports: what its main modules load when they are imported, and what `stays`.
+    """
+    everything = modules()
+    found = []
+
+    def visit(name, above):
+        if name not in everything or name in found or name in above:
+            return
+        if "." in name:
+            visit(name.rpartition(".")[0], above)
+        for used in imports(name, everything[name], inside=False):
+            visit(used, above | {name})
+        if name not in found:
+            found.append(name)
+
+    for name in service.stays + service.imports[:1] + service.rows[:1]:
+        visit(name, set())
+    return found
 
 
 def closure(tops):
-    """What the modules `tops` need: ({name: Path} in lib/, names from elsewhere)."""
+    """
+    What the modules `tops` need: ({name: Path} in lib/, names from elsewhere). A package stands
+    for all of its files, a service's main module for all of the service's own.
+    """
     everything = modules()
     needed, outside = {}, set()
     queue = [
         name for name in everything for top in tops if name == top or name.startswith(top + ".")
     ]
+    for service in services.SERVICES:
+        if service.imports[0] in tops:
+            queue += service.own
     while queue:
         name = queue.pop()
         if name in needed:

@@ -22,21 +22,18 @@ if __name__ == "__main__":
 
 import heap32
 import packages
+import services
 
 BEGIN = "<!-- sizes: written by tools/sizes.py -->"
 END = "<!-- end of sizes -->"
 TOLERANCE = 0.03
 
 # What a program imports, with what of lib/ stays loaded once it runs though the import alone does
-# not load it; and the package file that brings it all. The link's own row shows what the three
-# MQTT clients share.
-CLIENTS = (
-    (("mqtt_link",), "lib/mqtt_link.json"),
-    (("ibmiotf.device",), "lib/ibmiotf.json"),
-    (("ibmiotf.application",), "lib/ibmiotf.json"),
-    (("iotc",), "lib/iotc.json"),
-    (("teamviewer_iot", "mqtt_link"), "lib/teamviewer_iot.json"),
-    (("idigi_monitor_api", "rest"), "lib/idigi_monitor_api.json"),
+# not load it; and the package file that brings it all.
+CLIENTS = tuple(
+    ((row,) + service.stays, service.package)
+    for service in services.SERVICES
+    for row in service.rows
 )
 HEADER = (
     "`import`",

@@ -1,0 +1,184 @@
+"""
+The one table of what lib/ holds: which file belongs to which service, and what else that service
+has in this house.
+
+A new file of lib/ is one line here: its module's name in SHARED (below everything that it uses) or
+among a service's `resident` or `seldom` modules. Then `python3 tools/packages.py` writes the lists
+that mip and manifest.py read. Package files, the build, its budgets and the rules that
+host_tests/ keeps (who may import whom) follow from this table.
+
+Only Python's standard library is needed here.
+"""
+
+from typing import NamedTuple, Tuple
+
+
+class Shared(NamedTuple):
+    """A file of lib/ that several services stand on."""
+
+    module: str
+    seldom: bool = False  # True: loaded when it is asked for, not with what stands on it
+
+
+# What the services share, from the ground up: a file may import those above it in this list, and
+# no other file of lib/. A service's own files may import all of them.
+SHARED = (
+    Shared("netstream"),
+    Shared("websocket_stream", seldom=True),
+    Shared("p256", seldom=True),
+    Shared("mqtt_link"),
+    Shared("link_asyncio", seldom=True),
+    Shared("rest", seldom=True),
+)
+
+
+class Service(NamedTuple):
+    """One service: the row of everything that belongs to it."""
+
+    name: str  # "azure": on the command line of tools/build.py, and manifest.py's option
+    title: str  # as README names it
+    imports: Tuple[str, ...]  # what a program imports; the first one gives the build its name
+    resident: Tuple[str, ...] = ()  # its own modules that stay loaded in a running client
+    seldom: Tuple[str, ...] = ()  # its own modules that are loaded when they are asked for
+    stays: Tuple[str, ...] = ()  # shared modules that stay, though importing it doesn't load them
+    knows: Tuple[str, ...] = ()  # other services whose modules its own may import
+    package: str = ""  # the file that mip installs from
+    page: str = ""  # its page in docs/
+    cloud: str = ""  # its key in the local cloud's ready line
+    optional: bool = True  # manifest.py can leave it out
+    rows: Tuple[str, ...] = ()  # what README's table of costs has a row for
+
+    @property
+    def own(self):
+        """All modules that are this service's and no other's."""
+        return self.resident + self.seldom
+
+
+SERVICES = (
+    Service(
+        name="link",
+        title="any MQTT broker",
+        imports=("mqtt_link",),
+        package="lib/mqtt_link.json",
+        page="docs/link.md",
+        cloud="mqtt",
+        optional=False,
+        rows=("mqtt_link",),
+    ),
+    Service(
+        name="asyncio",
+        title="any MQTT broker, with asyncio",
+        imports=("link_asyncio",),
+        package="lib/link_asyncio.json",
+        page="docs/link.md",
+        cloud="mqtt",
+        optional=False,
+    ),
+    Service(
+        name="ibm",
+        title="IBM IoT Foundation",
+        imports=("ibmiotf", "ibmiotc"),
+        resident=("ibmiotf", "ibmiotf.device"),
+        seldom=(
+            "ibmiotf.api",
+            "ibmiotf.application",
+            "ibmiotf.broker",
+            "ibmiotf.config",
+            "ibmiotf.surrogates",
+            "ibmiotf.timestamp",
+            "ibmiotf.topics",
+            "ibmiotc",
+            "ibmiotc.application",
+            "ibmiotc.device",
+        ),
+        package="lib/ibmiotf.json",
+        page="docs/ibm.md",
+        cloud="ibm",
+        rows=("ibmiotf.device", "ibmiotf.application"),
+    ),
+    Service(
+        name="azure",
+        title="Azure IoT Central and IoT Hub",
+        imports=("iotc",),
+        resident=("iotc", "iotc_wire"),
+        seldom=("iotc_dps", "iotc_preview"),
+        package="lib/iotc.json",
+        page="docs/azure.md",
+        cloud="azure",
+        rows=("iotc",),
+    ),
+    Service(
+        name="teamviewer",
+        title="a TeamViewer IoT agent",
+        imports=("teamviewer_iot", "TeamViewerIoTPythonSDK"),
+        resident=("teamviewer_iot",),
+        seldom=(
+            "teamviewer_setup",
+            "TeamViewerIoTPythonSDK",
+            "TeamViewerIoTPythonSDK.TVCMI_client",
+            "TeamViewerIoTPythonSDK.TVCMI_error",
+        ),
+        stays=("mqtt_link",),
+        package="lib/teamviewer_iot.json",
+        page="docs/teamviewer.md",
+        cloud="teamviewer",
+        rows=("teamviewer_iot",),
+    ),
+    Service(
+        name="digi",
+        title="Digi push monitors",
+        imports=("idigi_monitor_api",),
+        resident=("idigi_monitor_api",),
+        seldom=("idigi_messages",),
+        stays=("rest",),
+        package="lib/idigi_monitor_api.json",
+        page="docs/digi.md",
+        cloud="digi",
+        rows=("idigi_monitor_api",),
+    ),
+)
+
+
+def named(word):
+    """
+    The Service that is called so, by its name or by what a program imports.
+
+    Raises ValueError with the names that there are.
+    """
+    for service in SERVICES:
+        if word == service.name or word in service.imports:
+            return service
+    raise ValueError(
+        "no service {}; there are {}".format(word, ", ".join(one.name for one in SERVICES))
+    )
+
+
+def owner(module):
+    """The Service whose own module this is, None for one that is shared or in no row."""
+    for service in SERVICES:
+        if module in service.own:
+            return service
+    return None
+
+
+def may_import(module):
+    """Modules of lib/ that one may import, anywhere in it. ValueError for one in no row."""
+    shared = [one.module for one in SHARED]
+    if module in shared:
+        return set(shared[: shared.index(module)])
+    service = owner(module)
+    if not service:
+        raise ValueError(missing(module))
+    allowed = set(shared) | set(service.own)
+    for name in service.knows:
+        allowed.update(named(name).own)
+    return allowed
+
+
+def missing(module):
+    """What to do about a file of lib/ that no row names."""
+    return (
+        "lib/{}.py is in no row of tools/services.py: name it there, in SHARED (behind the files"
+        " that it imports) or in its service's `resident` (stays loaded) or `seldom` (loaded on"
+        " demand), then run python3 tools/packages.py"
+    ).format(module.replace(".", "/"))
