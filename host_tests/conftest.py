@@ -7,13 +7,10 @@ and what it said is shown when the test failed.
 """
 
 import json
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 import heap32 as heap32_tool
 import processes

@@ -2,7 +2,7 @@
 Runs the tests: `python3 tools/test.py [pytest arguments]`, with any Python 3.9 or newer.
 
     python3 tools/test.py                                  all of them, some files at a time
-    python3 tools/test.py host_tests/test_ibmiotf.py       one file
+    python3 tools/test.py host_tests/digi                    one room
     python3 tools/test.py -k "cut and micropython" -x      what pytest can select
     python3 tools/test.py -n 0                             all, one after the other
 

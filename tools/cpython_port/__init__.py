@@ -1,7 +1,7 @@
 """
 Makes CPython look like MicroPython to device code, for coverage, property tests, debuggers, and
 for machines that have no MicroPython. Never the only proof: MicroPython is the truth,
-host_tests/test_cpython_port.py holds this against it.
+host_tests/house/test_cpython_port.py holds this against it.
 
     python tools/cpython_port/run.py program.py [arguments]     with MICROPYPATH as for MicroPython
 

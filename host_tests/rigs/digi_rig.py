@@ -1,11 +1,16 @@
 """What the Digi tests share: a Digi cloud in this process, and a server that does as told."""
 
 import asyncio
+import base64
 import contextlib
+import http.client
+import json
 import socket
+import ssl
 import struct
 import threading
 import time
+import xml.etree.ElementTree as ET
 
 from localcloud import pki, store, web
 from localcloud.background import Background
@@ -290,3 +295,82 @@ def scripted(play):
         yield script
     finally:
         script.stop()
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def xml(self):
+        return ET.fromstring(self.body)
+
+
+def ask(cloud, method, path, body=None, user=USER, password=PASSWORD, tls=False, **headers):
+    if tls:
+        context = ssl.create_default_context(cafile=cloud.ca_pem)
+        line = http.client.HTTPSConnection(
+            "localhost", cloud.https_port, timeout=10, context=context
+        )
+    else:
+        line = http.client.HTTPConnection("localhost", cloud.http_port, timeout=10)
+    if user is not None:
+        pair = base64.b64encode("{}:{}".format(user, password).encode()).decode()
+        headers["Authorization"] = "Basic " + pair
+    try:
+        line.request(method, path, body, headers)
+        return Answer(line.getresponse())
+    finally:
+        line.close()
+
+
+def control(ready, method, path, body=None):
+    with open(ready["control"]["token_file"]) as f:
+        token = f.read().strip()
+    host, _, rest = ready["control"]["url"].partition("//")[2].partition("/")
+    line = http.client.HTTPConnection(host, timeout=10)
+    try:
+        text = None if body is None else json.dumps(body)
+        line.request(method, "/" + rest + path, text, {"Authorization": "Bearer " + token})
+        response = line.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        line.close()
+
+
+class Ready:
+    """A started cloud's ready line, for Push and ask()."""
+
+    def __init__(self, ready):
+        self.push_port = ready["digi"]["push_port"]
+        self.http_port = ready["digi"]["http_port"]
+        self.https_port = ready["digi"]["https_port"]
+        self.ca_pem = ready["ca_pem"]
+        self.given = {key: ready["digi"][key] for key in ("username", "password")}
+
+    def ask(self, method, path, body=None, **more):
+        user, password = self.given["username"], self.given["password"]
+        return ask(self, method, path, body, user, password, **more)
+
+    def make(self, topics, **fields):
+        fields = dict({"BatchSize": 1, "BatchDuration": 0, "FormatType": "json"}, **fields)
+        body = "<Monitor><monTopic>{}</monTopic>{}</Monitor>".format(
+            topics,
+            "".join(
+                "<mon{0}>{1}</mon{0}>".format(*item)
+                for item in dict(fields, TransportType="tcp").items()
+            ),
+        )
+        answer = self.ask("POST", "/ws/Monitor", body, tls=True)
+        assert answer.status == 201, answer.body
+        return int(answer.headers["Location"].split("/")[-1])
+
+    def push(self, monitor):
+        user, password = self.given["username"], self.given["password"]
+        return Push(self, monitor, user=user, password=password).connected()

@@ -1,11 +1,7 @@
 """link_asyncio, read as its specification: clients as tasks of an asyncio program."""
 
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from localcloud.faults import FaultProxy
 

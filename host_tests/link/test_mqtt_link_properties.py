@@ -6,20 +6,17 @@ batch of generated cases in one program.
 
 import os
 import random
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-
 import cpython_port
 import workshop
 from localcloud import mqtt_codec as mq
 
-DOUBLES = Path(__file__).resolve().parent / "doubles"
+DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 
 _port = cpython_port.Port([workshop.LIB, workshop.DEVICE_LIB, DOUBLES])
 mqtt_link = _port.load("mqtt_link")

@@ -5,14 +5,10 @@ ours.
 How it stands up to a peer that breaks the rules is in test_mqtt_link_faults.py.
 """
 
-import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 from link_rig import Observer
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from localcloud.faults import CONNECT, SUBACK, SUBSCRIBE, Connack, Fault, FaultProxy
 

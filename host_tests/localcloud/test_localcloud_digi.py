@@ -1,7 +1,5 @@
 """The local cloud's Digi side, by a client made by hand: monitors, push, faults on command."""
 
-import base64
-import http.client
 import json
 import signal
 import socket
@@ -17,7 +15,7 @@ import digi_rig
 import paho.mqtt.client as paho
 import pytest
 import workshop
-from digi_rig import PASSWORD, USER, Push, connect_request
+from digi_rig import PASSWORD, USER, Push, Ready, ask, connect_request, control
 from localcloud import digi as digi_module
 from localcloud.digi import FAULTS, Condition, Event, Pattern
 
@@ -34,39 +32,6 @@ def digi(shared):
     shared.do(shared.digi.lift)
     for monitor in list(shared.digi.monitors.values()):
         shared.do(shared.digi.remove, monitor)
-
-
-class Answer:
-    def __init__(self, response):
-        self.status = response.status
-        self.headers = response.headers
-        self.body = response.read()
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-    @property
-    def xml(self):
-        return ET.fromstring(self.body)
-
-
-def ask(cloud, method, path, body=None, user=USER, password=PASSWORD, tls=False, **headers):
-    if tls:
-        context = ssl.create_default_context(cafile=cloud.ca_pem)
-        line = http.client.HTTPSConnection(
-            "localhost", cloud.https_port, timeout=10, context=context
-        )
-    else:
-        line = http.client.HTTPConnection("localhost", cloud.http_port, timeout=10)
-    if user is not None:
-        pair = base64.b64encode("{}:{}".format(user, password).encode()).decode()
-        headers["Authorization"] = "Basic " + pair
-    try:
-        line.request(method, path, body, headers)
-        return Answer(line.getresponse())
-    finally:
-        line.close()
 
 
 CREATE = (
@@ -651,51 +616,6 @@ def test_every_fault_does_what_it_says(digi):
 
 # ---- the whole cloud
 
-
-def control(ready, method, path, body=None):
-    with open(ready["control"]["token_file"]) as f:
-        token = f.read().strip()
-    host, _, rest = ready["control"]["url"].partition("//")[2].partition("/")
-    line = http.client.HTTPConnection(host, timeout=10)
-    try:
-        text = None if body is None else json.dumps(body)
-        line.request(method, "/" + rest + path, text, {"Authorization": "Bearer " + token})
-        response = line.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        line.close()
-
-
-class Ready:
-    """A started cloud's ready line, for Push and ask()."""
-
-    def __init__(self, ready):
-        self.push_port = ready["digi"]["push_port"]
-        self.http_port = ready["digi"]["http_port"]
-        self.https_port = ready["digi"]["https_port"]
-        self.ca_pem = ready["ca_pem"]
-        self.given = {key: ready["digi"][key] for key in ("username", "password")}
-
-    def ask(self, method, path, body=None, **more):
-        user, password = self.given["username"], self.given["password"]
-        return ask(self, method, path, body, user, password, **more)
-
-    def make(self, topics, **fields):
-        fields = dict({"BatchSize": 1, "BatchDuration": 0, "FormatType": "json"}, **fields)
-        body = "<Monitor><monTopic>{}</monTopic>{}</Monitor>".format(
-            topics,
-            "".join(
-                "<mon{0}>{1}</mon{0}>".format(*item)
-                for item in dict(fields, TransportType="tcp").items()
-            ),
-        )
-        answer = self.ask("POST", "/ws/Monitor", body, tls=True)
-        assert answer.status == 201, answer.body
-        return int(answer.headers["Location"].split("/")[-1])
-
-    def push(self, monitor):
-        user, password = self.given["username"], self.given["password"]
-        return Push(self, monitor, user=user, password=password).connected()
 
 
 def message(push):

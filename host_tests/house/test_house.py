@@ -175,7 +175,7 @@ def test_ruff_is_content():
 
 
 def test_every_module_has_its_test():
-    tests = {path.name for path in (workshop.ROOT / "host_tests").glob("test_*.py")}
+    tests = {path.name for path in (workshop.ROOT / "host_tests").rglob("test_*.py")}
     missing = []
     for module in LIB_MODULES:
         stem = "test_" + module.replace(".", "_")

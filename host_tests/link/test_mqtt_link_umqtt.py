@@ -11,7 +11,7 @@ from link_rig import Observer
 from localcloud import pki
 from localcloud.faults import Connack, FaultProxy
 
-DOUBLES = Path(__file__).resolve().parent / "doubles"
+DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 
 
 @pytest.fixture(params=["1.3.4", "1.4.0", "1.8.0"])

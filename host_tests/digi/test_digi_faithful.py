@@ -17,7 +17,7 @@ import sys
 import processes
 import pytest
 import workshop
-from test_localcloud_digi import Ready, control
+from digi_rig import Ready, control
 
 # setuptools for pkg_resources, which newer ones no longer bring along.
 REQUIREMENTS = ["devicecloud==0.5.10", "setuptools==75.8.2"]

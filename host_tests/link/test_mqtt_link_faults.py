@@ -5,13 +5,9 @@ QoS 1 message arrives at least once, each QoS 2 message exactly once, in order, 
 lost.
 """
 
-import sys
-from pathlib import Path
 
 import pytest
 from link_rig import check_in_flight
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from localcloud.faults import FAULTS, CutAt
 

@@ -5,19 +5,15 @@ rule of RFC 6455.
 """
 
 import itertools
-import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import websocket_rig
 from link_rig import check_in_flight, forget_session
 from test_mqtt_link import LINK
 from websocket_rig import AiohttpBridge, FrameServer, accept, answer, bridge, frame, ordinary
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 import processes
 from localcloud import mqtt_codec as mq

@@ -3,14 +3,10 @@ What the tests of the link share: a paho client that watches a broker from outsi
 "messages in flight while something breaks" scenario.
 """
 
-import sys
 import threading
-from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from localcloud.faults import FaultProxy
 

@@ -834,33 +834,12 @@ def test_everything_outlives_a_restart(tmp_path):
 # ---- the service side over HTTP, in the cloud as a program
 
 
-class Control:
-    def __init__(self, cloud):
-        self.base = cloud["http"]["url"] + cloud["azure"]["service_url"]
-        with open(cloud["control"]["token_file"]) as f:
-            self.token = f.read().strip()
-
-    def __call__(self, method, path, body=None, token=None):
-        request = urllib.request.Request(
-            self.base + path,
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": "Bearer " + (token or self.token)},
-            method=method,
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as e:
-            with e:
-                return e.code, json.load(e)
-
-
 def test_the_service_side_over_http(start_cloud):
     cloud = start_cloud("--azure-scope", SCOPE, "--azure-group-key", GROUP_KEY)
     azure = cloud["azure"]
     assert azure["scope_id"] == SCOPE and azure["group_key"] == GROUP_KEY
     host = azure["hub_host"]
-    control = Control(cloud)
+    control = azure_rig.Control(cloud)
     assert control("GET", "/devices", token="wrong")[0] == 401
     assert control("GET", "/devices") == (200, [])
     assert control("GET", "/devices/none")[0] == 404
@@ -925,11 +904,12 @@ def test_the_service_side_over_http(start_cloud):
 def test_what_azure_knows_survives_the_cloud(start_cloud, tmp_path):
     state = tmp_path / "state"
     cloud = start_cloud(state=state)
-    control = Control(cloud)
+    control = azure_rig.Control(cloud)
     control("PUT", "/devices/" + DEVICE, {"keys": [DEVICE_KEY]})
     control("PATCH", "/twins/" + DEVICE, {"properties": {"desired": {"fan": 5}}})
     assert cloud["process"].stop() is not False
     again = start_cloud(state=state)
     for name in ("scope_id", "group_key", "hub_host"):
         assert again["azure"][name] == cloud["azure"][name]
-    assert Control(again)("GET", "/twins/" + DEVICE)[1]["properties"]["desired"]["fan"] == 5
+    twin = azure_rig.Control(again)("GET", "/twins/" + DEVICE)[1]
+    assert twin["properties"]["desired"]["fan"] == 5

@@ -15,7 +15,7 @@ import processes
 import pytest
 import workshop
 from azure_rig import GROUP_KEY, SCOPE, derive_key, pki
-from test_localcloud_azure import Control
+from azure_rig import Control
 
 SDK = ["azure-iot-device==2.14.0"]
 

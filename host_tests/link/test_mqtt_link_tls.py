@@ -5,14 +5,10 @@ anywhere in handshake and records, with messages in flight at QoS 1 and 2.
 What TLS itself promises (verification, names of errors) is netstream's; see test_netstream.py.
 """
 
-import sys
-from pathlib import Path
 
 import pytest
 from link_rig import check_in_flight, forget_session
 from test_mqtt_link import LINK
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from localcloud import pki
 from localcloud.faults import CloseAt, CutAt, FaultProxy, Freeze, GarbleAt

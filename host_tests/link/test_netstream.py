@@ -2,13 +2,9 @@
 
 import datetime
 import socket
-import sys
 import threading
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from localcloud import pki
 

@@ -7,12 +7,15 @@ import asyncio
 import base64
 import contextlib
 import hmac
+import json
 import pathlib
 import re
 import ssl
 import textwrap
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 
 import pytest
 from localcloud import azure as azure_module
@@ -270,3 +273,26 @@ def dev(board, rig, request):
     """A DeviceProgram with a device id of its own, on the shared rig."""
     name = re.sub("[^a-z0-9]", "-", request.node.name.lower())[-60:].strip("-")
     return DeviceProgram(board, rig, name)
+
+
+class Control:
+    """The service side of a running cloud (its ready line), over HTTP."""
+
+    def __init__(self, cloud):
+        self.base = cloud["http"]["url"] + cloud["azure"]["service_url"]
+        with open(cloud["control"]["token_file"]) as f:
+            self.token = f.read().strip()
+
+    def __call__(self, method, path, body=None, token=None):
+        request = urllib.request.Request(
+            self.base + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": "Bearer " + (token or self.token)},
+            method=method,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code, json.load(e)
