@@ -10,10 +10,9 @@ import json
 import textwrap
 from pathlib import Path
 
-import pytest
-
 import heap32 as heap32_tool
 import processes
+import pytest
 import real_broker
 import workshop
 

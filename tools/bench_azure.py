@@ -29,8 +29,9 @@ import delay_line
 import heap32
 import processes
 from localcloud import azure as azure_module
-from localcloud import azure_registry, mqtt_server, pki
+from localcloud import azure_registry, pki
 from localcloud.background import Background
+from localcloud.mqtt import server as mqtt_server
 
 OURS = "iotc"
 MICROSOFT = "Microsoft's"

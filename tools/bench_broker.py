@@ -291,7 +291,8 @@ while True:
 _LOCALCLOUD = """
 import asyncio, json, ssl, sys
 sys.path.insert(0, sys.argv[2])
-from localcloud import mqtt_codec, mqtt_server
+from localcloud.mqtt import codec as mqtt_codec
+from localcloud.mqtt import server as mqtt_server
 
 
 class Open(mqtt_server.Service):

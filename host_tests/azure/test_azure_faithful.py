@@ -14,8 +14,7 @@ import subprocess
 import processes
 import pytest
 import workshop
-from azure_rig import GROUP_KEY, SCOPE, derive_key, pki
-from azure_rig import Control
+from azure_rig import GROUP_KEY, SCOPE, Control, derive_key, pki
 
 SDK = ["azure-iot-device==2.14.0"]
 

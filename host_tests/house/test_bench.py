@@ -10,7 +10,6 @@ import sys
 import textwrap
 
 import pytest
-
 import workshop
 
 TOOLS = workshop.ROOT / "tools"

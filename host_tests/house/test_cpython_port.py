@@ -11,14 +11,13 @@ import ssl
 import threading
 import time
 
+import conftest
 import pytest
 import workshop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
-
-import conftest
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import workshop
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-
-import workshop
 
 
 def tool(*arguments):

@@ -16,7 +16,6 @@ import sys
 import threading
 import types
 
-
 _speaking = threading.Lock()
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 from ibm_rig import rig as make_rig
-from localcloud import mqtt_codec as mq
 from localcloud import pki
+from localcloud.mqtt import codec as mq
 
 OPTIONS = {
     "org": "abc123",

@@ -2,7 +2,6 @@
 
 
 import pytest
-
 from localcloud.faults import FaultProxy
 
 # A client of the least kind: its steps say what they are told to say, then that nothing happened.

@@ -9,7 +9,6 @@ import textwrap
 
 import pytest
 from link_rig import Observer
-
 from localcloud.faults import CONNECT, SUBACK, SUBSCRIBE, Connack, Fault, FaultProxy
 
 # Every program starts with this: a link, and run(condition) that steps it until something is so.

@@ -8,9 +8,7 @@ lost.
 
 import pytest
 from link_rig import check_in_flight
-
 from localcloud.faults import FAULTS, CutAt
-
 
 STALLS = (
     "silent",

@@ -8,13 +8,12 @@ import os
 import random
 from pathlib import Path
 
+import cpython_port
 import pytest
+import workshop
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-
-import cpython_port
-import workshop
-from localcloud import mqtt_codec as mq
+from localcloud.mqtt import codec as mq
 
 DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 

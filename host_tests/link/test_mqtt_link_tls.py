@@ -8,10 +8,9 @@ What TLS itself promises (verification, names of errors) is netstream's; see tes
 
 import pytest
 from link_rig import check_in_flight, forget_session
-from test_mqtt_link import LINK
-
 from localcloud import pki
 from localcloud.faults import CloseAt, CutAt, FaultProxy, Freeze, GarbleAt
+from test_mqtt_link import LINK
 
 # TLS arithmetic is no waiting, but takes its time: a handshake's longest step is about half this
 # on a quiet machine. A step that waited would take the 1000 ms of the link's deadline.

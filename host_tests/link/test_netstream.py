@@ -5,7 +5,6 @@ import socket
 import threading
 
 import pytest
-
 from localcloud import pki
 
 # Every program starts with this. talk() opens, says a line, returns what comes back or the error.

@@ -9,16 +9,15 @@ import textwrap
 import threading
 import time
 
+import processes
 import pytest
 import websocket_rig
 from link_rig import check_in_flight, forget_session
-from test_mqtt_link import LINK
-from websocket_rig import AiohttpBridge, FrameServer, accept, answer, bridge, frame, ordinary
-
-import processes
-from localcloud import mqtt_codec as mq
 from localcloud import pki
 from localcloud.faults import CutAt, FaultProxy, Freeze
+from localcloud.mqtt import codec as mq
+from test_mqtt_link import LINK
+from websocket_rig import AiohttpBridge, FrameServer, accept, answer, bridge, frame, ordinary
 
 OVER = {"websocket": "/mqtt"}
 # A step that waits waits for its deadline, 500 ms here; a busy machine takes its 50 now and then.

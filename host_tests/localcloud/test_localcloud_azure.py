@@ -23,9 +23,9 @@ from azure_rig import (  # noqa: F401
     token,
 )
 from localcloud import azure_registry, store
-from localcloud import mqtt_codec as mq
 from localcloud.azure_registry import Refused, Registry, Token, why_not
 from localcloud.background import Background
+from localcloud.mqtt import codec as mq
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 

@@ -7,9 +7,10 @@ import random
 import threading
 
 import pytest
-from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server, store
+from localcloud import store
 from localcloud.faults import CloseAt, CutAt, FaultProxy
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw, running
 
 COUNT = 8

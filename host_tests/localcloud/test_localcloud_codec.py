@@ -9,7 +9,7 @@ hand.
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localcloud import mqtt_codec as mq
+from localcloud.mqtt import codec as mq
 
 
 def unhex(text):

@@ -6,9 +6,10 @@ import threading
 import time
 
 import pytest
-from localcloud import faults, mqtt_server, pki
-from localcloud import mqtt_codec as mq
+from localcloud import faults, pki
 from localcloud.faults import FAULTS, FaultProxy
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw, running, until
 
 

@@ -8,8 +8,8 @@ import sqlite3
 
 import pytest
 from localcloud import ibm, ibm_registry, pki, store
-from localcloud import mqtt_codec as mq
 from localcloud.background import Background
+from localcloud.mqtt import codec as mq
 from localcloud_rig import Raw, running, until
 
 ORG = "abc123"

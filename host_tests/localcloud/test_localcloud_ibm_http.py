@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 from localcloud import ibm, ibm_historian
-from localcloud import mqtt_codec as mq
+from localcloud.mqtt import codec as mq
 from localcloud_rig import Http, Raw, cloud_running, until
 
 V1 = "/api/v0001"

@@ -14,8 +14,8 @@ import sys
 import processes
 import pytest
 import workshop
-from localcloud import mqtt_codec as mq
 from localcloud import pki
+from localcloud.mqtt import codec as mq
 from localcloud_rig import Http, Raw
 
 TOOL = str(workshop.ROOT / "tools" / "localcloud")

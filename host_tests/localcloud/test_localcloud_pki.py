@@ -11,8 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
-from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server, pki
+from localcloud import pki
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw, running
 
 DAY = datetime.timedelta(days=1)

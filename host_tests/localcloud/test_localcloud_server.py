@@ -12,8 +12,9 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server, mqtt_session
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
+from localcloud.mqtt import session as mqtt_session
 from localcloud_rig import Raw, running, until
 
 

@@ -11,9 +11,10 @@ import sqlite3
 import stat
 
 import pytest
-from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server, store
+from localcloud import store
 from localcloud.background import Background
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw, until
 
 

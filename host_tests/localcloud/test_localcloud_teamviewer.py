@@ -14,8 +14,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from localcloud import mqtt_codec as mq
 from localcloud import pki
+from localcloud.mqtt import codec as mq
 from localcloud.teamviewer_agent import CODES, UNITS
 from localcloud_rig import Raw, until
 from teamviewer_rig import running

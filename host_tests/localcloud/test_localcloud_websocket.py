@@ -7,8 +7,10 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server, pki, websocket
+from localcloud import pki
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
+from localcloud.mqtt import websocket
 from localcloud_rig import Raw, running, until
 
 

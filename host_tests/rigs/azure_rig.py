@@ -19,9 +19,10 @@ import urllib.request
 
 import pytest
 from localcloud import azure as azure_module
-from localcloud import mqtt_server, pki
+from localcloud import pki
 from localcloud.azure_registry import derive_key
 from localcloud.background import Background
+from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw
 
 SCOPE = "0ne00ABCDEF"

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import time
 
-from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import running
 
 

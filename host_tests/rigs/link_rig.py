@@ -7,7 +7,6 @@ import threading
 
 import paho.mqtt.client as paho
 import pytest
-
 from localcloud.faults import FaultProxy
 
 STEP_BOUND_US = 50000

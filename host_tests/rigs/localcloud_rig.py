@@ -7,9 +7,10 @@ import json
 import socket
 import time
 
-from localcloud import mqtt_codec as mq
-from localcloud import mqtt_server, pki
+from localcloud import pki
 from localcloud.background import Background
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import server as mqtt_server
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import hashlib
 import struct
 
 from aiohttp import web
-from localcloud import mqtt_codec as mq
-from localcloud import websocket
 from localcloud.background import Background
+from localcloud.mqtt import codec as mq
+from localcloud.mqtt import websocket
 
 
 def frame(payload=b"", first=0x82, length=None, masked=False):

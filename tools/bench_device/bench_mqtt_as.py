@@ -3,8 +3,20 @@
 
 import sys
 
-from bench_base import BIG, FILTERS, MSG, STEP_MS, TOPIC, Base, say
-from bench_base import ticks_add, ticks_diff, ticks_ms, ticks_us, time_ns
+from bench_base import (
+    BIG,
+    FILTERS,
+    MSG,
+    STEP_MS,
+    TOPIC,
+    Base,
+    say,
+    ticks_add,
+    ticks_diff,
+    ticks_ms,
+    ticks_us,
+    time_ns,
+)
 
 
 class _WLAN:

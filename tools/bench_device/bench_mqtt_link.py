@@ -1,8 +1,7 @@
 # MQTTLink: calls only queue, do_next() does the work.
 
-from mqtt_link import Full, MQTTLink
-
 from bench_base import BIG, MSG, STEP_MS, TOPIC, Base, sleep_ms, ticks_add, ticks_diff, ticks_ms
+from mqtt_link import Full, MQTTLink
 
 
 class Client(Base):

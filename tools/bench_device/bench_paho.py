@@ -4,7 +4,6 @@ import ssl
 import threading
 
 import paho.mqtt.client as mqtt
-
 from bench_base import BIG, MSG, TOPIC, Base, sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 

@@ -7,9 +7,8 @@ from bench_umqtt import tls_params
 class Client(Base):
     def __init__(self, job):
         super().__init__(job)
-        import sys
-
         import select
+        import sys
 
         sys.modules["uselect"] = select
         sys.modules["uerrno"] = __import__("errno")

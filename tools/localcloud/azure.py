@@ -26,7 +26,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from . import mqtt_codec as mq
 from . import azure_web, pki
 from .azure_registry import (
     Records,
@@ -39,7 +38,8 @@ from .azure_registry import (
 )
 from .cloud import CloudError
 from .cloud import Part as CloudPart
-from .mqtt_server import Close, Service
+from .mqtt import codec as mq
+from .mqtt.server import Close, Service
 
 log = logging.getLogger("localcloud.azure")
 

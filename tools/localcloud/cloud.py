@@ -17,7 +17,8 @@ import os
 import secrets
 import tempfile
 
-from . import mqtt_server, pki, store, web
+from . import pki, store, web
+from .mqtt import server as mqtt_server
 
 log = logging.getLogger("localcloud")
 

@@ -18,11 +18,11 @@ import re
 import secrets
 
 from . import cloud as cloud_module
-from . import mqtt_codec as mq
-from . import mqtt_server
 from .ibm_historian import Historian, iotf_data
 from .ibm_http import Api
 from .ibm_registry import DEVICE, GATEWAY, Registry, is_name
+from .mqtt import codec as mq
+from .mqtt import server as mqtt_server
 
 LISTENERS = ("mqtt", "mqtts", "ws", "wss")
 QUICKSTART = "quickstart"

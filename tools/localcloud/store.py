@@ -9,7 +9,7 @@ What the local cloud promises to keep: SQLite, written in groups by one thread.
     await store.read(sql, params)   rows, read in another thread; sees what is durable
     store.load(sql, params)         the same at once, for start-up
 
-SessionStore is what mqtt_server needs of it. A batch that can't be written (disk full) fails
+SessionStore is what mqtt/server.py needs of it. A batch that can't be written (disk full) fails
 whoever waits for it; nothing is acknowledged that is not kept.
 """
 

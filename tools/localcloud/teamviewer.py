@@ -19,8 +19,8 @@ import socket
 import ssl
 
 from . import cloud, pki, web
-from . import mqtt_codec as mq
-from .mqtt_server import Client, Listener, Service
+from .mqtt import codec as mq
+from .mqtt.server import Client, Listener, Service
 from .teamviewer_agent import Agent, Refused, encode
 
 log = logging.getLogger("localcloud.teamviewer")

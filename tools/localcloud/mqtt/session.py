@@ -11,7 +11,7 @@ everything is written before it is promised, and QoS 2 before it is sent.
 import asyncio
 from collections import OrderedDict, deque
 
-from . import mqtt_codec as mq
+from . import codec as mq
 
 WINDOW = 100  # unacknowledged messages to one client; more wait in the queue
 BACKLOG = 5000  # waiting messages for each subscription

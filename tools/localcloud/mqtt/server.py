@@ -10,7 +10,7 @@ Hooks run in the server's event loop and must not block. Any of them may raise C
 the connection without an answer; any other exception is logged and ends the connection too.
 
 Bounds: max_packet bytes, max_clients, connect_timeout for TLS + WebSocket + CONNECT together, the
-queues of mqtt_session, and PENDING_ACKS, beyond which a client is not read from until the store
+queues of session.py, and PENDING_ACKS, beyond which a client is not read from until the store
 has caught up. Whoever publishes faster than a connected subscriber reads is not read from for a
 while either (BRAKE), so that a subscriber which merely is slower loses nothing; one that has
 stopped reading holds nobody up for longer than that, and then loses its oldest messages.
@@ -24,9 +24,9 @@ import secrets
 import socket
 import time
 
-from . import mqtt_codec as mq
+from . import codec as mq
 from . import websocket
-from .mqtt_session import BACKLOG, MAX_SUBSCRIPTIONS, Session, Tree
+from .session import BACKLOG, MAX_SUBSCRIPTIONS, Session, Tree
 
 log = logging.getLogger("localcloud.mqtt")
 
