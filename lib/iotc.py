@@ -111,8 +111,9 @@ class Device:
     _qos = _code = _failures = _pid = _rid = _seen = _busy = 0
     # _hub: the link, which leads to _at; _task: a registration under way; _old: iotc_preview
     # _due: when (ticks_ms) to ask for the twin again; _busy: how often the hub had no time for us
-    _key = _hub = _at = _host = _task = _old = _events = _json = _due = None
-    # _open: connected or about to be again; _up: the hub listens; _trying: in connect()
+    _key = _hub = _at = _host = _known = _task = _old = _events = _json = _due = None
+    # _open: connected or about to be again; _up: the hub listens; _trying: connecting for the
+    # first time since connect() or start(), _known: to this hub, which DPS did not name just now
     _open = _up = _trying = _calling = _exit = False
     _model = _interfaces = {}
 
@@ -221,30 +222,46 @@ class Device:
         device, DEVICE_DISABLED, RETRY_EXPIRED the service was busy for too long, NO_NETWORK,
         COMMUNICATION_ERROR anything else; `error` says it in words. Raises ConnectionStatus.
         """
+        code = self.start(hostName)
+        while self._trying and not code:
+            self.do_next(100)
+        return code or self._code
+
+    def start(self, hostName=None):
+        """
+        Begin to connect and return at once: do_next() does the work of connect(), for loops that
+        feed a watchdog. Returns 0; 1 in a callback. isStarting() tells when it has ended, then
+        isConnected() how; ConnectionStatus tells of each attempt.
+        """
         if self._calling:
             return self._fail("connect: not in a callback")
         self.disconnect()
-        self._host = hostName or self._host
+        self._host = self._known = hostName or self._host
+        self._code = 0
         self._trying = True
-        while True:
-            known = self._host
-            self._code = 0
-            self._task = self._connect(not known)
-            while not (self._up or self._code):
-                self.do_next(100)
-            if self._up or not (known and self._scope):
-                break
+        self._task = self._connect(not self._host)
+        return 0
+
+    def isStarting(self):
+        """Return whether what start() began is still under way."""
+        return self._trying
+
+    def _attempted(self):
+        # After each step of start() or connect(): has the attempt ended?
+        if self._code and self._known and self._scope and not self._up:
             # The hub is gone or won't have us: ask DPS for a better one.
-            self._host = None
-        self._trying = False
-        if self._code:
-            self.disconnect()
-        return self._code
+            self._known = self._host = None
+            self._code = 0
+            self._task = self._connect(True)
+        elif self._up or self._code:
+            self._trying = False
+            if not self._up:
+                self.disconnect()
 
     def disconnect(self):
         """Wait at most a second for what is unacknowledged, then hang up. Returns 0."""
         self._task = self._at = self._due = None
-        self._open = self._up = False
+        self._open = self._up = self._trying = False
         if self._hub:
             self._hub.disconnect()
         return 0
@@ -270,19 +287,23 @@ class Device:
 
         Waits at most wait_ms when there is nothing to do. Returns True when something happened.
         """
+        worked = True
         if self._task:
             self._wait = wait_ms
             try:
-                return next(self._task)
+                worked = next(self._task)
             except StopIteration:
                 self._task = None
             except Exception as e:
                 self._task = None
                 self._drop(e, True)
-            return True
-        if self._due and time.ticks_diff(self._due, time.ticks_ms()) <= 0:
-            self.getDeviceProperties()
-        return self._hub.do_next(wait_ms) if self._hub else False
+        else:
+            if self._due and time.ticks_diff(self._due, time.ticks_ms()) <= 0:
+                self.getDeviceProperties()
+            worked = self._hub.do_next(wait_ms) if self._hub else False
+        if self._trying:
+            self._attempted()
+        return worked
 
     def doNext(self, idleTime=1):
         """Wait up to idleTime seconds for something to happen, and do it. Returns 0."""

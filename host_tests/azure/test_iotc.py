@@ -90,6 +90,28 @@ def test_a_known_hub_needs_no_dps(dev, fresh):
     assert fresh.azure.dps.sessions == {}
 
 
+def test_start_connects_in_bounded_steps(dev):
+    """What connect() does, without waiting: do_next() goes on with it."""
+    got = dev.run(
+        """
+        d = device(name=NAME)
+        watch(d, "ConnectionStatus")
+        report(start=d.start(), starting=d.isStarting(), connected=d.isConnected())
+        step(d, lambda: not d.isStarting())
+        report(connected=d.isConnected(), error=d.error)
+        d.disconnect()
+        d = device(name=NAME, scope="0ne000other")
+        report(start=d.start())
+        step(d, lambda: not d.isStarting())
+        report(connected=d.isConnected(), told=d.error is not None)
+        """
+    ).reports
+    assert got[0] == {"start": 0, "starting": True, "connected": False}
+    assert got[1]["event"] == "ConnectionStatus" and got[1]["status"] == 0
+    assert got[2] == {"connected": True, "error": None}
+    assert got[3:] == [{"start": 0}, {"connected": False, "told": True}]
+
+
 def test_waits_as_dps_asks_and_polls_until_assigned(dev, fresh):
     dev.rig = fresh
     fresh.azure.polls = 1
