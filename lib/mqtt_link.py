@@ -289,6 +289,16 @@ class MQTTLink(MQTTClient):
             self._stopped = True
             self._close()
 
+    def drop(self, error):
+        """
+        End this connection because of error (an OSError or MQTTException), as a fault of the
+        network would: on_down hears of it, and do_next() dials again after a pause.
+
+        For a program that can't go on with what came in. It may be called inside a callback: the
+        message that is being delivered is not acknowledged then, and comes again.
+        """
+        self._close(error)
+
     def publish(self, topic, msg, retain=False, qos=0, wait_ms=0):
         """
         Queue one message, sent in one write if the socket has room; returns at once.
