@@ -113,24 +113,24 @@ class Board:
         self.directory = directory
         self._programs = []
 
-    def run(self, source, timeout=30, check=True, heap=None, **values):
+    def run(self, source, timeout=30, check=True, heap=None, path=(), **values):
         """
         Run a device program to its end, with lib/ and umqtt on its path; returns its Run.
 
         source: str, may be indented; there report(**values) prints what lands in Run.reports
         (bytes arrive as text, or as "hex:..." when they are none). timeout: seconds; more fails
         the test. check: fail the test unless it ends with status 0. heap: MicroPython's heap, as
-        "128k". values: become global names in the source; anything whose repr() Python can read,
-        and Paths as str.
+        "128k". path: directories whose modules come before lib/'s and MicroPython's own. values:
+        become global names in the source; anything whose repr() Python can read, and Paths as str.
         """
-        program = self.start(source, heap=heap, **values)
+        program = self.start(source, heap=heap, path=path, **values)
         program.process.close_stdin()
         result = program.wait(timeout)
         if check and result.rc != 0:
             pytest.fail("the {} program failed: {}".format(self.name, result), pytrace=False)
         return result
 
-    def start(self, source, heap=None, **values):
+    def start(self, source, heap=None, path=(), **values):
         """Start a device program, ended with the test; arguments as run(). Returns a Program."""
         directory = self.directory / "program{}".format(len(self._programs))
         directory.mkdir()
@@ -143,7 +143,7 @@ class Board:
         script = directory / "device.py"
         script.write_text("from _bench import {}\n{}".format(names, textwrap.dedent(source)))
         command = workshop.device_command(script, kind=self.name, heap=heap)
-        process = processes.Process(command, name=self.name, env=workshop.device_env())
+        process = processes.Process(command, name=self.name, env=workshop.device_env(*path))
         self._programs.append(process)
         return Program(process)
 

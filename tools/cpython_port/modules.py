@@ -65,9 +65,17 @@ def make(port):
     }
     for name in _SAME:
         makers[name] = lambda name=name: importlib.import_module(name)
-    for name in _U_NAMES:
-        makers["u" + name] = lambda name=name: port._import(name)
-    return makers
+    # The same module under both names, also where a file of the device's hides the plain one.
+    made = {}
+
+    def builtin(name):
+        if name not in made:
+            made[name] = makers[name]()
+        return made[name]
+
+    found = {name: lambda name=name: builtin(name) for name in makers}
+    found.update(("u" + name, lambda name=name: builtin(name)) for name in _U_NAMES)
+    return found
 
 
 def _module(name, **content):

@@ -1,0 +1,369 @@
+"""
+What boards' sockets do and Linux's don't, held against the library: lwIP's rules (Pico W, most
+STM32) and ESP32's, from rigs/doubles. The double writes down each call that would have blocked.
+"""
+
+import socket
+import threading
+
+import pytest
+import workshop
+
+from localcloud import pki
+from localcloud.faults import FaultProxy
+
+DOUBLES = workshop.ROOT / "host_tests" / "rigs" / "doubles"
+
+
+def path_of(kind):
+    return (DOUBLES / kind, DOUBLES / "sockets")
+
+
+@pytest.fixture(params=["lwip", "esp32"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return port
+
+
+class Echo:
+    """Sends back what it gets, on loopback."""
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock):
+        try:
+            with sock:
+                while True:
+                    data = sock.recv(4096)
+                    if not data:
+                        return
+                    sock.sendall(data)
+        except OSError:
+            pass
+
+    def stop(self):
+        self._listener.close()
+
+
+@pytest.fixture
+def echo():
+    server = Echo()
+    yield server
+    server.stop()
+
+
+# ---- the double keeps the rules it is there for
+
+RAW = """
+import select, socket
+from socket import line
+
+def polled(sock, events=5):
+    poll = select.poll()
+    poll.register(sock, events)
+    for event in poll.ipoll(2000):
+        return event[1]
+    return 0
+
+def code(call, *args):
+    try:
+        return call(*args)
+    except OSError as e:
+        return e.errno
+
+def dial(port):
+    sock = socket.socket()
+    sock.setblocking(False)
+    address = socket.getaddrinfo("127.0.0.1", port)[0][-1]
+    return sock, address, code(sock.connect, address)
+"""
+
+
+def test_lwip_poll_and_errno_of_a_new_and_a_refused_socket(board, closed_port):
+    source = (
+        RAW
+        + """
+fresh = polled(socket.socket())
+sock, address, dialling = dial(port)
+report(fresh=fresh, dialling=dialling, refused=polled(sock, 4), again=code(sock.connect, address),
+       read=code(sock.readinto, bytearray(1)), unconnected=code(socket.socket().recv, 1))
+"""
+    )
+    got = board.run(source, path=path_of("lwip"), port=closed_port).report
+    assert got == {
+        "fresh": 20,
+        "dialling": 115,
+        "refused": 28,
+        "again": 9,
+        "read": 104,
+        "unconnected": 107,
+    }
+
+
+def test_esp32_shows_only_out_after_a_refusal(board, closed_port, echo):
+    source = (
+        RAW
+        + """
+sock, address, dialling = dial(port)
+good, good_address, _ = dial(echo)
+report(dialling=dialling, refused=polled(sock), read=code(sock.readinto, bytearray(1)),
+       fine=polled(good, 4), known=code(good.connect, good_address),
+       nothing=good.readinto(bytearray(1)))
+"""
+    )
+    got = board.run(source, path=path_of("esp32"), port=closed_port, echo=echo.port).report
+    assert got == {
+        "dialling": 119,
+        "refused": 4,
+        "read": 104,
+        "fine": 4,
+        "known": 127,
+        "nothing": None,
+    }
+
+
+def test_lwip_writes_block_where_the_heap_or_the_queue_ends(board, echo):
+    source = (
+        RAW
+        + """
+def writes(size, nodelay):
+    sock, address, _ = dial(port)
+    polled(sock, 4)
+    sock.setsockopt(6, socket.TCP_NODELAY, nodelay)
+    line.silent = True
+    done = 0
+    while not line.violations and code(sock.write, bytes(size), 0, size) == size:
+        done += 1
+    found = len(line.violations)
+    del line.violations[:]
+    line.silent = False
+    sock.close()
+    return done, found
+small = writes(30, 1)
+large = writes(720, 0)
+half = writes(512, 0)
+nagle = writes(30, 0)
+sock, address, _ = dial(port)
+polled(sock, 4)
+sock.setsockopt(6, 1, 1)
+report(small=small, large=large, half=half, nagle=nagle, warned=line.violations)
+"""
+    )
+    got = board.run(source, path=path_of("lwip"), port=echo.port).report
+    assert got["small"] == [32, 1]  # TCP_SND_QUEUELEN
+    assert got["large"] == [8, 1]  # the heap ends before the send buffer does
+    assert got["half"][1] == 0  # no more than 512 bytes at once: the send buffer ends first
+    assert got["nagle"][0] > 150
+    assert len(got["warned"]) == 1 and "setsockopt" in got["warned"][0]
+
+
+def test_lwip_has_five_connections_and_closed_ones_of_a_silent_peer_count(board, echo):
+    source = (
+        RAW
+        + """
+def full():
+    return code(socket.socket) == 12
+socks = [dial(port)[0] for _ in range(5)]
+for sock in socks:
+    polled(sock, 4)
+open_ones = full()
+line.silent = True
+for sock in socks:
+    sock.close()
+closed_ones = full()
+del line.lingering[:]
+report(open=open_ones, closed=closed_ones, later=full())
+"""
+    )
+    got = board.run(source, path=path_of("lwip"), port=echo.port).report
+    assert got == {"open": True, "closed": True, "later": False}
+
+
+# ---- the library on such sockets
+
+STREAM = """
+import gc, time
+from socket import line
+from netstream import NetStream, tls_context
+
+def drive(steps, stream):
+    for _ in steps:
+        stream.wait(20)
+
+def talk(port, ssl=None, name=None, size=3000):
+    stream = NetStream("127.0.0.1", port, tls_context(ssl), name, 5)
+    try:
+        drive(stream.open(), stream)
+        drive(stream.send(b"x" * size), stream)
+        buf = bytearray(500)
+        got = 0
+        while got < size:
+            n = stream.readinto(buf)
+            if n is None:
+                stream.wait(20)
+            else:
+                got += n
+        return got
+    except OSError as e:
+        return type(e).__name__ + ": " + str(e)
+    finally:
+        stream.close()
+"""
+
+_WARNING = pytest.mark.xfail(
+    reason="TCP_NODELAY is set with Linux's number, whatever the board's is", strict=True
+)
+_STALLS = pytest.mark.xfail(
+    reason="more than lwIP's heap can hold is handed over on a silent line", strict=True
+)
+_REASON = pytest.mark.xfail(
+    reason="why a connect failed is asked by a second connect()", strict=True
+)
+
+
+@pytest.mark.parametrize("kind", [pytest.param("lwip", marks=_WARNING), "esp32"])
+def test_a_stream_does_nothing_that_would_block_or_warn(board, kind, echo):
+    got = board.run(
+        STREAM + "report(got=talk(port), bad=line.violations)",
+        path=path_of(kind),
+        port=echo.port,
+    ).report
+    assert got == {"got": 3000, "bad": []}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("lwip", marks=_REASON), pytest.param("esp32", marks=_REASON)]
+)
+def test_a_refusal_is_told_as_one(board, kind, closed_port):
+    got = board.run(
+        STREAM + "report(said=talk(port))", path=path_of(kind), port=closed_port
+    ).report["said"]
+    assert got.startswith("OSError") and "can't connect to 127.0.0.1:" in got
+    assert "EBADF" not in got and "[Errno 9]" not in got
+
+
+LINK = """
+import time
+from socket import line
+from mqtt_link import MQTTLink
+
+def link_of(name, ssl):
+    link = MQTTLink(name, host, port, ssl=ssl, keepalive=30, timeout=5, window=20)
+    link.connect()
+    return link
+"""
+
+
+@pytest.fixture(scope="module")
+def secure(broker):
+    """A TLS listener in front of the broker, and its CA."""
+    authority = pki.Authority()
+    context = authority.issue_server(["127.0.0.1"]).server_context()
+    with FaultProxy(broker.host, broker.port, tls=context) as proxy:
+        yield {"host": proxy.host, "port": proxy.port, "ssl": {"ca": authority.der}}
+
+
+@pytest.fixture(params=["plain", "tls"])
+def mqtt(request, broker, secure):
+    """What a link needs: host, port and ssl."""
+    if request.param == "plain":
+        return {"host": broker.host, "port": broker.port, "ssl": None}
+    return secure
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("kind", [pytest.param("lwip", marks=_STALLS), "esp32"])
+def test_pain_55_nothing_that_is_published_on_a_silent_line_blocks(board, kind, mqtt, qos):
+    # On lwIP the first of these calls would have taken ten seconds, in spite of a non-blocking
+    # socket.
+    source = (
+        LINK
+        + """
+found = {}
+handed = 0
+for size in (20, 100, 300, 470, 512, 600, 640, 700, 750, 800, 1000, 1500, 2200):
+    link = link_of("silent-%d" % size, ssl)
+    del line.violations[:]
+    line.silent = True
+    for _ in range(100):
+        try:
+            link.publish("t", bytes(size), qos=qos)
+        except OSError:
+            pass
+        link.do_next(0)
+    if line.violations:
+        found[size] = line.violations[0]
+    line.silent = False
+    link.disconnect()
+    handed = max(handed, line.handed)
+report(blocked=found)
+"""
+    )
+    got = board.run(source, 60, path=path_of(kind), qos=qos, **mqtt).report
+    assert got["blocked"] == {}
+
+
+@pytest.mark.parametrize("kind", ["lwip", "esp32"])
+def test_a_link_goes_on_when_the_line_does(board, kind, mqtt):
+    source = (
+        LINK
+        + """
+link = link_of("goes-on", ssl)
+acked = []
+link.on_ack = lambda *args: acked.append(args)
+line.silent = True
+for i in range(4):
+    link.publish("t", b"x" * 100, qos=1)
+for _ in range(20):
+    link.do_next(1)
+line.silent = False
+start = time.ticks_ms()
+while link.inflight and time.ticks_diff(time.ticks_ms(), start) < 20000:
+    link.do_next(20)
+report(inflight=link.inflight, acked=len(acked), up=link.is_connected())
+link.disconnect()
+"""
+    )
+    got = board.run(source, 40, path=path_of(kind), **mqtt).report
+    assert got == {"inflight": 0, "acked": 4, "up": True}
+
+
+def test_no_place_for_a_connection_is_told_in_words_and_heals(board, mqtt):
+    source = (
+        LINK
+        + """
+line.lingering = [time.ticks_add(time.ticks_ms(), 60000) for _ in range(5)]
+errors = []
+link = MQTTLink("lingers", host, port, ssl=ssl, timeout=5)
+link.backoff_ms = link.backoff_max_ms = 20
+link.on_down = lambda e: errors.append(str(e))
+start = time.ticks_ms()
+while not errors and time.ticks_diff(time.ticks_ms(), start) < 20000:
+    link.do_next(20)
+line.lingering = []
+while not link.is_connected() and time.ticks_diff(time.ticks_ms(), start) < 20000:
+    link.do_next(20)
+report(errors=errors[:1], up=link.is_connected())
+link.disconnect()
+"""
+    )
+    got = board.run(source, 40, path=path_of("lwip"), **mqtt).report
+    assert got["up"]
+    assert len(got["errors"]) == 1 and "[Errno 12] ENOMEM" != got["errors"][0]
