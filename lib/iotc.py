@@ -275,6 +275,11 @@ class Device:
         """
         return self._open
 
+    @property
+    def inflight(self):
+        """How many messages of QoS 1 wait for the hub to acknowledge them, sent or not."""
+        return self._hub.inflight if self._hub else 0
+
     def getHostName(self):
         """Return the hub's name, None before connect(). Kept in a file, it saves DPS a call."""
         return self._host

@@ -355,6 +355,21 @@ step(d, lambda: not d.do_next(300))
     assert dev.reported() == {"serial": "x1"}
 
 
+def test_inflight_counts_what_the_hub_has_not_acknowledged(dev):
+    dev.known()
+    got = dev.run(
+        CONNECT
+        + """
+d.setQosLevel(1)
+assert d.sendTelemetry({"n": 1}) == 0
+report(out=d.inflight)
+step(d, lambda: not d.inflight)
+report(out=d.inflight, before=device(name=NAME).inflight)
+"""
+    ).reports
+    assert got == [{"out": 1}, {"out": 0, "before": 0}]
+
+
 def test_a_refused_patch_is_told(dev, fresh):
     dev.rig = fresh
     dev.known()
