@@ -166,6 +166,8 @@ FORBIDDEN = [
     ("empty-topic", "30 02 00 00"),
     ("wildcard-in-topic", "30 03 00 01 23"),
     ("wildcard-in-topic", "30 05 00 03 61 2f 2b"),
+    ("too-many-levels", "30 ca 01 00 c8" + " 2f" * 200),
+    ("too-many-levels", "82 cd 01 00 01 00 c8" + " 2f" * 200 + " 00"),
     ("empty-filter", "82 05 00 01 00 00 00"),
     ("empty-filter", "a2 04 00 01 00 00"),
     ("bad-multilevel-wildcard", "82 07 00 01 00 02 61 23 00"),

@@ -12,9 +12,12 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from localcloud.mqtt import client as mqtt_client
 from localcloud.mqtt import codec as mq
+from localcloud.mqtt import flow
 from localcloud.mqtt import server as mqtt_server
 from localcloud.mqtt import session as mqtt_session
+from localcloud.mqtt import tree as mqtt_tree
 from localcloud_rig import Raw, running, until
 
 
@@ -364,7 +367,7 @@ def test_overlapping_filters_give_the_highest_qos(broker):
 
 
 def test_subscriptions_are_bounded(broker, monkeypatch):
-    monkeypatch.setattr(mqtt_server, "MAX_SUBSCRIPTIONS", 3)
+    monkeypatch.setattr(mqtt_client, "MAX_SUBSCRIPTIONS", 3)
     broker.client().subscribe("a", "b", "c", "d", codes=[0, 0, 0, 0x80])
 
 
@@ -378,7 +381,7 @@ FILTERS = st.tuples(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(FILTERS, max_size=8), st.lists(FILTERS, max_size=4), st.lists(TOPICS, max_size=6))
 def test_the_tree_finds_what_matching_says(filters, removed, topics):
-    tree = mqtt_session.Tree()
+    tree = mqtt_tree.Tree()
     session = object()
     held = {}
     for text in filters:
@@ -537,7 +540,7 @@ def test_a_reader_that_stopped_holds_a_publisher_up_once_only():
         started = time.monotonic()
         for i in range(500):
             writer.send(mq.Publish("t", b"%d" % i, 1, pid=i + 1)).expect(mq.Puback(i + 1))
-        assert time.monotonic() - started < 10 * mqtt_server.BRAKE
+        assert time.monotonic() - started < 10 * flow.BRAKE
         assert service.sessions["stopped"].stuck
         # When it goes on it gets what is left, and is waited for again.
         got = []
@@ -903,6 +906,6 @@ def test_a_port_that_is_taken_is_an_oserror(broker):
 def test_small_packets_are_not_held_back(broker):
     """TCP_NODELAY: forty round trips of two small writes each would take 1.6 s with Nagle."""
     a = broker.client("a").subscribe(("t", 1))
-    server_side = broker.server.find("a")[0]._transport.get_extra_info("socket")
+    server_side = broker.server.find("a")[0].transport.get_extra_info("socket")
     assert server_side.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     a.sync()

@@ -147,8 +147,7 @@ def cloud_running(*arguments, parts=(), state=None):
     from localcloud import __main__ as program
     from localcloud import cloud
 
-    ports = [option for option, _, _ in program.PORTS]
-    zeros = [text for option in ports for text in (option, "0")]
+    zeros = [text for port in cloud.ports(parts) for text in (port.option, "0")]
     given = ["--state", str(state)] if state is not None else []
     options = program.make_parser(parts).parse_args(zeros + given + list(arguments))
     with Background() as background:

@@ -102,6 +102,7 @@ def running(state, port=0, provision_port=0, provision_tls=False, key_type="ec")
         state=str(state),
         key_type=key_type,
         open_broker=None,
+        allow_origin=(),
         mqtt_port=0,
         mqtts_port=0,
         ws_port=0,

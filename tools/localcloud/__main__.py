@@ -22,24 +22,17 @@ if __name__ == "__main__":
 
 import argparse  # noqa: E402
 import asyncio  # noqa: E402
+import errno  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
+import resource  # noqa: E402
 import signal  # noqa: E402
 
 from localcloud import cloud as cloud_module  # noqa: E402
 
-PORTS = (
-    ("--mqtt-port", 1883, "MQTT over TCP"),
-    ("--mqtts-port", 8883, "MQTT over TLS"),
-    ("--ws-port", 9001, "MQTT over WebSocket, paths /mqtt and /$iothub/websocket"),
-    ("--wss-port", 9443, "MQTT over WebSocket over TLS; may be the same as --https-port"),
-    ("--http-port", 8080, "HTTP"),
-    ("--https-port", 8443, "HTTPS"),
-    ("--tv-provision-port", 18883, "TeamViewer agent, provisioning (plain MQTT)"),
-    ("--tv-port", 18884, "TeamViewer agent, data (MQTT over mutual TLS)"),
-    ("--push-port", 3200, "Digi push monitor"),
-    ("--push-tls-port", 3201, "Digi push monitor over TLS"),
-)
+log = logging.getLogger("localcloud")
+
+MAX_FILES = 65536  # file descriptors; more are never of use here
 
 
 def port_number(text):
@@ -52,6 +45,16 @@ def port_number(text):
     return number
 
 
+def part_names(text):
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in cloud_module.PARTS:
+            raise argparse.ArgumentTypeError(
+                "there is no part %r; there are %s" % (name, ", ".join(cloud_module.PARTS))
+            )
+    return names
+
+
 def make_parser(parts):
     parser = argparse.ArgumentParser(
         prog="python3 tools/localcloud",
@@ -61,6 +64,13 @@ def make_parser(parts):
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--parts",
+        type=part_names,
+        metavar="NAMES",
+        help="which services are served, as in ibm,azure; only their ports are opened (default: "
+        "%s)" % ",".join(part.key for part in parts),
     )
     parser.add_argument(
         "--state",
@@ -83,15 +93,27 @@ def make_parser(parts):
         "USER:PASSWORD only for who has them (default: such clients are refused)",
     )
     parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a page, as https://host:port, that may open a WebSocket here; pages of this machine "
+        "may (may be given several times)",
+    )
+    parser.add_argument(
         "--log",
         choices=("error", "info", "debug"),
         default="info",
         help="how much is told on stderr (default: %(default)s)",
     )
     ports = parser.add_argument_group("ports", "0 is any free port")
-    for option, default, text in PORTS:
+    for port in cloud_module.ports(parts):
         ports.add_argument(
-            option, type=port_number, default=default, metavar="N", help=text + " (%(default)s)"
+            port.option,
+            type=port_number,
+            default=port.default,
+            metavar="N",
+            help=port.text + " (%(default)s)",
         )
     for part in parts:
         part.options(parser.add_argument_group(part.title))
@@ -100,7 +122,7 @@ def make_parser(parts):
 
 async def serve(options, parts):
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_on_loop_error)
+    loop.set_exception_handler(LoopErrors())
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
@@ -113,18 +135,49 @@ async def serve(options, parts):
         await cloud.stop()
 
 
-def _on_loop_error(loop, context):
-    """Failed handshakes and cut connections are everyday here, not tracebacks."""
-    error = context.get("exception")
-    if isinstance(error, OSError):
-        logging.getLogger("localcloud").info("%s: %s", context.get("message"), error)
-    else:
-        loop.default_exception_handler(context)
+class LoopErrors:
+    """
+    What the event loop meets outside any handler. Failed handshakes and cut connections are
+    everyday here, told in a line each; that the system has no more to give is told once a minute.
+    """
+
+    QUIET = 60  # seconds
+    SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+    def __init__(self):
+        self._told = None
+
+    def __call__(self, loop, context):
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            loop.default_exception_handler(context)
+        elif error.errno not in self.SHORT_OF:
+            log.info("%s: %s", context.get("message"), error)
+        elif self._told is None or loop.time() - self._told > self.QUIET:
+            self._told = loop.time()
+            log.error(
+                "no new connections for now: %s. Close some, or raise the limit (ulimit -n)",
+                error.strerror,
+            )
+
+
+def _raise_file_limit():
+    """As many file descriptors as this user may have: a connection takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > MAX_FILES:
+        hard = MAX_FILES
+    if soft != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        )
 
 
 def main():
     parts = cloud_module.load_parts()
     options = make_parser(parts).parse_args()
+    if options.parts is not None:
+        parts = [part for part in parts if part.key in options.parts]
+    _raise_file_limit()
     logging.basicConfig(
         stream=sys.stderr,
         level=getattr(logging, options.log.upper()),

@@ -9,20 +9,38 @@ a class Part like the one below. The ready line is a contract with everybody who
      "control": {"url", "token_file"} (web.py tells what for), and each part's own entry}
 """
 
+import collections
 import errno
 import fcntl
+import ipaddress
 import importlib.util
 import logging
 import os
 import secrets
+import socket
 import tempfile
 
 from . import pki, store, web
 from .mqtt import server as mqtt_server
+from .mqtt import websocket
 
 log = logging.getLogger("localcloud")
 
 PARTS = ("ibm", "azure", "teamviewer", "digi")
+
+# default: the port's number unless another is asked for.
+Port = collections.namedtuple("Port", "option default text")
+
+HTTP_PORTS = (
+    Port("--http-port", 8080, "HTTP"),
+    Port("--https-port", 8443, "HTTPS"),
+)
+MQTT_PORTS = (
+    Port("--mqtt-port", 1883, "MQTT over TCP"),
+    Port("--mqtts-port", 8883, "MQTT over TLS"),
+    Port("--ws-port", 9001, "MQTT over WebSocket, paths /mqtt and /$iothub/websocket"),
+    Port("--wss-port", 9443, "MQTT over WebSocket over TLS; may be the same as --https-port"),
+)
 
 
 class CloudError(Exception):
@@ -32,8 +50,10 @@ class CloudError(Exception):
 class Part:
     """One service's share in the cloud; to be derived from."""
 
-    key = ""  # its place in the ready line
+    key = ""  # its name for --parts, and its place in the ready line
     title = ""  # of its options in --help
+    mqtt = True  # it is reached through the common MQTT ports
+    ports = ()  # Port: those of its own, opened in start()
 
     @staticmethod
     def options(group):
@@ -60,6 +80,11 @@ class Part:
 
     async def stop(self):
         """Connections are closed, the store is still open."""
+
+
+def ports(parts):
+    """Every Port of a cloud with these parts; the common ones first."""
+    return MQTT_PORTS + HTTP_PORTS + tuple(port for part in parts for port in part.ports)
 
 
 def load_parts():
@@ -90,6 +115,7 @@ class Cloud:
     async def start(self):
         options = self.options
         try:
+            self._check_ports()
             self._open_state()
             names = [n for part in self._classes for n in part.names(options)]
             self.pki = pki.Pki(os.path.join(self.state, "tls"), names, options.key_type)
@@ -97,6 +123,7 @@ class Cloud:
             self.store = store.Store(os.path.join(self.state, "cloud.db"))
             self.sessions = store.SessionStore(self.store)
             self.mqtt = mqtt_server.Server(self.sessions)
+            self.mqtt.visitors = self._visitors()
             token = self.secret_file("control-token")
             self.web = web.Web(token)
             self.parts = [part(self) for part in self._classes]
@@ -137,12 +164,26 @@ class Cloud:
                     % self.state
                 )
 
+    def _visitors(self):
+        """Whose pages may open a WebSocket; a cloud that listens to a network has any name."""
+        try:
+            local = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            local = self.host == "localhost"
+        return websocket.Visitors(self.pki.names if local else None, self.options.allow_origin)
+
     def secret_file(self, name, make=None):
-        """The text of a file (0600) in the state directory; made by make() or at random."""
+        """
+        The text of a file (0600) in the state directory; made by make() or at random. CloudError
+        when it is empty: an empty secret lets everybody in.
+        """
         path = os.path.join(self.state, name)
         try:
             with open(path, encoding="utf-8") as f:
-                return f.read().strip()
+                text = f.read().strip()
+            if not text:
+                raise CloudError("%s is empty: delete it, and a new one is made" % path)
+            return text
         except FileNotFoundError:
             text = make() if make is not None else secrets.token_urlsafe(24)
             pki.write_private(path, text.encode() + b"\n")
@@ -157,28 +198,44 @@ class Cloud:
 
     def port_error(self, port, option, error):
         """The CloudError to raise when a port can't be opened."""
-        if error.errno == errno.EADDRINUSE:
-            why = "is taken: stop what uses it, or choose another one (0 is any free port)"
-        elif error.errno in (errno.EACCES, errno.EPERM):
-            why = "is for root only: choose one over 1023 (0 is any free port)"
-        else:
-            why = "can't be opened: %s" % (error.strerror or error)
-        return CloudError("port %d of %s (%s) %s" % (port, self.host, option, why))
+        return CloudError(_why_no_port(port, self.host, option, error))
+
+    @property
+    def _serves_mqtt(self):
+        return self.options.open_broker is not None or any(part.mqtt for part in self._classes)
+
+    def _check_ports(self):
+        """CloudError that names every port that can't be had, not only the first."""
+        served = HTTP_PORTS + (MQTT_PORTS if self._serves_mqtt else ())
+        for part in self._classes:
+            served += part.ports
+        errors = {}
+        for port in served:
+            number = getattr(self.options, port.option[2:].replace("-", "_"))
+            if number and number not in errors:
+                try:
+                    _try_port(self.host, number)
+                except OSError as e:
+                    errors[number] = _why_no_port(number, self.host, port.option, e)
+        if errors:
+            raise CloudError("; ".join(errors.values()))
 
     async def _listen(self):
         options = self.options
         tls = self.tls
-        await self.listen("mqtt", options.mqtt_port, "--mqtt-port")
-        await self.listen("mqtts", options.mqtts_port, "--mqtts-port", tls)
-        await self.listen("ws", options.ws_port, "--ws-port", None, True)
-        await self.listen("wss", options.wss_port, "--wss-port", tls, True)
+        if self._serves_mqtt:
+            await self.listen("mqtt", options.mqtt_port, "--mqtt-port")
+            await self.listen("mqtts", options.mqtts_port, "--mqtts-port", tls)
+            await self.listen("ws", options.ws_port, "--ws-port", None, True)
+            await self.listen("wss", options.wss_port, "--wss-port", tls, True)
         # Clouds serve WebSocket and HTTPS on one port: here both may be given the same number.
         self.mqtt.http = self.web.protocol
         for name, port, option, context in (
             ("ws", options.http_port, "--http-port", None),
             ("wss", options.https_port, "--https-port", tls),
         ):
-            if port and port == self.mqtt.listeners[name].port:
+            listener = self.mqtt.listeners.get(name)
+            if port and listener is not None and port == listener.port:
                 if context is None:
                     self.web.port = port
                 else:
@@ -190,19 +247,11 @@ class Cloud:
                 raise self.port_error(port, option, e)
 
     def _ready(self):
-        ports = {name: listener.port for name, listener in self.mqtt.listeners.items()}
         host = "[%s]" % self.host if ":" in self.host else self.host
         line = {
             "ready": True,
             "ca_pem": self.pki.ca_pem,
             "ca_der": self.pki.ca_der,
-            "mqtt": {
-                "host": self.host,
-                "port": ports["mqtt"],
-                "tls_port": ports["mqtts"],
-                "ws_port": ports["ws"],
-                "wss_port": ports["wss"],
-            },
             "http": {
                 "url": "http://%s:%d" % (host, self.web.port),
                 "tls_url": "https://%s:%d" % (host, self.web.tls_port),
@@ -212,6 +261,15 @@ class Cloud:
                 "token_file": os.path.join(self.state, "control-token"),
             },
         }
+        if self._serves_mqtt:
+            ports = {name: listener.port for name, listener in self.mqtt.listeners.items()}
+            line["mqtt"] = {
+                "host": self.host,
+                "port": ports["mqtt"],
+                "tls_port": ports["mqtts"],
+                "ws_port": ports["ws"],
+                "wss_port": ports["wss"],
+            }
         for part in self.parts:
             entry = part.ready()
             if entry is not None:
@@ -276,3 +334,22 @@ class Cloud:
             self._lock = None
         if self._temporary is not None:
             self._temporary.cleanup()
+
+
+def _try_port(host, port):
+    """OSError when nobody could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen()
+
+
+def _why_no_port(port, host, option, error):
+    if error.errno == errno.EADDRINUSE:
+        why = "is taken: stop what uses it, or choose another one (0 is any free port)"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        why = "is for root only: choose one over 1023 (0 is any free port)"
+    else:
+        why = "can't be opened: %s" % (error.strerror or error)
+    return "port %d of %s (%s) %s" % (port, host, option, why)

@@ -1174,6 +1174,11 @@ class Part(cloud_module.Part):
 
     key = "digi"
     title = "Digi"
+    mqtt = False
+    ports = (
+        cloud_module.Port("--push-port", 3200, "Digi push monitor"),
+        cloud_module.Port("--push-tls-port", 3201, "Digi push monitor over TLS"),
+    )
 
     @staticmethod
     def options(group):

@@ -38,6 +38,11 @@ class Part(cloud.Part):
 
     key = "teamviewer"
     title = "TeamViewer agent"
+    mqtt = False
+    ports = (
+        cloud.Port("--tv-provision-port", 18883, "TeamViewer agent, provisioning (plain MQTT)"),
+        cloud.Port("--tv-port", 18884, "TeamViewer agent, data (MQTT over mutual TLS)"),
+    )
 
     def __init__(self, cloud):
         super().__init__(cloud)

@@ -53,6 +53,7 @@ NOT_AUTHORISED = 5
 
 MAX_LENGTH = 268435455  # the largest remaining length that four bytes can say
 SUBACK_FAILURE = 0x80
+MAX_LEVELS = 200  # of a topic or a filter, as Mosquitto has it
 
 # Name of an error -> the normative statement of MQTT 3.1.1 (or its section, where no statement has
 # a number).
@@ -82,6 +83,7 @@ STATEMENTS = {
     "dup-at-qos-0": "MQTT-3.3.1-2",
     "wildcard-in-topic": "MQTT-3.3.2-2",
     "empty-topic": "MQTT-4.7.3-1",
+    "too-many-levels": "MQTT-4.7 (this server's limit)",
     "empty-filter": "MQTT-4.7.3-1",
     "bad-multilevel-wildcard": "MQTT-4.7.1-2",
     "bad-singlelevel-wildcard": "MQTT-4.7.1-3",
@@ -411,6 +413,7 @@ def check_topic(topic):
         raise ProtocolError("empty-topic")
     if "+" in topic or "#" in topic:
         raise ProtocolError("wildcard-in-topic", repr(topic[:80]))
+    _check_levels(topic)
 
 
 def check_filter(text):
@@ -421,6 +424,12 @@ def check_filter(text):
         raise ProtocolError("bad-multilevel-wildcard", repr(text[:80]))
     if "+" in text and any("+" in level and level != "+" for level in text.split("/")):
         raise ProtocolError("bad-singlelevel-wildcard", repr(text[:80]))
+    _check_levels(text)
+
+
+def _check_levels(text):
+    if text.count("/") >= MAX_LEVELS:
+        raise ProtocolError("too-many-levels", "%d" % (text.count("/") + 1))
 
 
 def matches(text, topic):
@@ -497,13 +506,6 @@ class Parser:
     def pending(self):
         """How many bytes wait for the rest of their packet."""
         return len(self._buf) - self._pos
-
-    def take_rest(self):
-        """The bytes not yet parsed, forgotten here."""
-        rest = bytes(self._buf[self._pos :])
-        self._buf = b""
-        self._pos = 0
-        return rest
 
     def __iter__(self):
         return self

@@ -5,7 +5,8 @@ No sockets here. A Session offers messages to its client while there is one and 
 for it while there is none (3.1.1, 3.1.2.4 and 4.4). Bounds: each subscription's backlog holds
 `limit` messages, the oldest goes first whatever its QoS; at most WINDOW messages are
 unacknowledged at a time. With a store (store.SessionStore) a durable session outlives the process:
-everything is written before it is promised, and QoS 2 before it is sent.
+everything is written before it is promised, and QoS 2 before it is sent. A published message is
+queued for nobody before it is kept: if it can't be, its publisher sends it again.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ class _Item:
         "on_ack",
         "state",
         "stored",
+        "kept",
         "pid",
     )
 
@@ -60,6 +62,7 @@ class _Item:
         self.on_ack = on_ack
         self.state = QUEUED
         self.stored = False
+        self.kept = None  # a future: it may go out when that is done
         self.pid = None
 
 
@@ -86,6 +89,7 @@ class Session:
         self._last_pid = 0
         self._store = None if clean else store
         self._holding = None
+        self._awaited = None  # the future of _Item.kept that will call _on_kept
         self.held_up = []  # clients that are not read from because this one is slow
         self.stuck = False  # it was waited for in vain: not again until it has caught up
         self.sid = sid
@@ -122,22 +126,61 @@ class Session:
                 item = _Item(0, topic, payload, qos, retain, via, on_ack)
                 self._send(client, item)
                 return True
+        item = self.prepare(topic, payload, qos, retain, via, on_ack)
+        self.enqueue(item)
+        return True
+
+    def prepare(self, topic, payload, qos, retain, via, on_ack=None):
+        """
+        The first half of offer(): the message as an item, written to the store where that must be.
+        None when there is nobody to send it to.
+        """
+        if self.client is None and (not qos or self.clean):
+            return None
         self._seq += 1
         item = _Item(self._seq, topic, payload, qos, retain, via, on_ack)
+        if qos and self.sid is not None:
+            item.stored = True
+            self._store.put_message(self.sid, item.seq, topic, payload, qos, retain, via.filter)
+        return item
+
+    def enqueue(self, item, kept=None):
+        """The second half: queue the item; it leaves when the future `kept` is done, if any."""
+        via = item.via
         self.queue[item.seq] = item
         via.backlog.append(item.seq)
         if len(via.backlog) > self.limit:
             self._drop_oldest(via)
-        if qos and self.sid is not None:
-            item.stored = True
-            self._store.put_message(self.sid, item.seq, topic, payload, qos, retain, via.filter)
+        if kept is not None and not kept.done():
+            item.kept = kept
+            if self._awaited is not kept:
+                self._awaited = kept
+                kept.add_done_callback(self._on_kept)
+        client = self.client
         if client is not None:
             self.pump()
             if len(via.backlog) * 10 > self.limit and not self.stuck:
                 publisher = client.server.publisher
                 if publisher is not None and publisher is not client:
-                    publisher.hold_for(self)
-        return True
+                    publisher.flow.hold_for(self)
+
+    def _on_kept(self, future):
+        if self._awaited is future:
+            self._awaited = None
+        if future.cancelled() or future.exception() is not None:
+            # Whoever published it hears no acknowledgement, and sends it again.
+            for item in [item for item in self.queue.values() if item.kept is future]:
+                del self.queue[item.seq]
+                item.via.backlog.remove(item.seq)
+                if item.on_ack is not None:
+                    item.on_ack(False)
+        else:
+            for item in self.queue.values():
+                if item.kept is future:
+                    item.kept = None
+                elif item.kept is not None:
+                    break
+        self.pump()
 
     def _drop_oldest(self, via):
         item = self.queue.pop(via.backlog.popleft())
@@ -157,6 +200,8 @@ class Session:
         while self.queue and not client.congested:
             seq = next(iter(self.queue))
             item = self.queue[seq]
+            if item.kept is not None:
+                break
             if item.qos and len(self.inflight) >= WINDOW:
                 break
             if item.qos == 2 and self.sid is not None:
@@ -298,10 +343,15 @@ class Session:
 
     # ---- QoS 2 from the client
 
-    def take(self, pid, stored):
-        """Remember the id of a QoS 2 message that was handed on; what its PUBREC waits for."""
+    def note(self, pid):
+        """Remember the id of a QoS 2 message that is about to be handed on."""
+        self.received[pid] = None
         if self.sid is not None:
             self._store.put_received(self.sid, pid)
+
+    def take(self, pid, stored):
+        """It was handed on, and is kept when `stored` is done; what its PUBREC waits for."""
+        if self.sid is not None:
             durable = self._store.durable()
             if stored is None or stored is durable:
                 stored = durable
@@ -358,117 +408,3 @@ class Session:
                 via.backlog.append(seq)
         for pid in received:
             self.received[pid] = None
-
-
-class _Node:
-    __slots__ = ("children", "members")
-
-    def __init__(self):
-        self.children = {}
-        self.members = {}  # (session, filter) -> Subscription
-
-
-class Tree:
-    """All subscriptions of a service; which sessions get a topic, remembered per topic."""
-
-    CACHE = 10000
-
-    def __init__(self):
-        self._root = _Node()
-        self._cache = {}
-        self._turns = {}
-
-    def add(self, session, subscription):
-        node = self._root
-        for level in subscription.pattern.split("/"):
-            child = node.children.get(level)
-            if child is None:
-                child = node.children[level] = _Node()
-            node = child
-        node.members[session, subscription.filter] = subscription
-        self._cache.clear()
-
-    def remove(self, session, subscription):
-        path = []
-        node = self._root
-        for level in subscription.pattern.split("/"):
-            child = node.children.get(level)
-            if child is None:
-                return
-            path.append((node, level))
-            node = child
-        node.members.pop((session, subscription.filter), None)
-        for parent, level in reversed(path):
-            child = parent.children[level]
-            if child.members or child.children:
-                break
-            del parent.children[level]
-        self._cache.clear()
-
-    def find(self, topic, rewrite):
-        """
-        [(session, subscription, topic for the client)], one entry for each session: the
-        subscription with the highest QoS (3.3.5-1). Of a group one member, in turns; a member with
-        a connection goes first. rewrite(session, topic) gives the client's topic or None for
-        nobody.
-        """
-        found = self._cache.get(topic)
-        if found is None:
-            if len(self._cache) >= self.CACHE:
-                self._cache.clear()
-            found = self._cache[topic] = self._find(topic, rewrite)
-        singles, groups = found
-        if not groups:
-            return singles
-        chosen = list(singles)
-        for name, members in groups:
-            turn = self._turns.get(name, 0)
-            self._turns[name] = turn + 1
-            ready = [m for m in members if m[0].client is not None and not m[0].client.congested]
-            ready = ready or members
-            chosen.append(ready[turn % len(ready)])
-        return chosen
-
-    def _find(self, topic, rewrite):
-        best = {}
-        levels = topic.split("/")
-        self._walk(self._root, levels, 0, best, topic[:1] == "$")
-        singles = []
-        groups = {}
-        for session, subscription in best.items():
-            seen = rewrite(session, topic)
-            if seen is None:
-                continue
-            entry = (session, subscription, seen)
-            if subscription.group is None:
-                singles.append(entry)
-            else:
-                groups.setdefault(subscription.group, []).append(entry)
-        return singles, list(groups.items())
-
-    def _walk(self, node, levels, i, best, hidden):
-        # `hidden`: a topic starting with $ is not matched by a wildcard at its first level
-        # (4.7.2-1).
-        children = node.children
-        wild = not (hidden and i == 0)
-        if wild:
-            rest = children.get("#")
-            if rest is not None:
-                self._collect(rest, best)
-        if i == len(levels):
-            self._collect(node, best)
-            return
-        child = children.get(levels[i])
-        if child is not None:
-            self._walk(child, levels, i + 1, best, hidden)
-        if wild:
-            child = children.get("+")
-            if child is not None:
-                self._walk(child, levels, i + 1, best, hidden)
-
-    @staticmethod
-    def _collect(node, best):
-        for (session, _), subscription in node.members.items():
-            had = best.get(session)
-            if had is None or had.qos < subscription.qos:
-                best[session] = subscription

@@ -9,6 +9,7 @@ control frames end the connection with the status that RFC 6455 names. No socket
 import base64
 import binascii
 import hashlib
+import ipaddress
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PATHS = ("/mqtt", "/$iothub/websocket")
@@ -95,8 +96,65 @@ def accept_key(key):
     return base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
 
 
-def answer(request):
+class Visitors:
+    """
+    Which pages and host names may open a WebSocket. A browser lets any page of the web connect to
+    a port of this machine; only the Origin and Host that it sends tell.
+
+    hosts: names under which this server is reached, beside addresses and localhost ("*.name" for
+    every name below it); None: any.
+    origins: pages that may connect though they are not of this machine, as "https://host:port".
+    """
+
+    def __init__(self, hosts=(), origins=()):
+        self.hosts = None if hosts is None else {name.lower() for name in hosts}
+        self.origins = {origin.lower().rstrip("/") for origin in origins}
+
+    def check(self, request):
+        """BadRequest 403 for a page or a name that is not let in."""
+        host = request.headers.get("host")
+        if host is not None and not self._is_ours(_host_of(host)):
+            raise BadRequest("403 Forbidden", "this server has no such name as the Host header's")
+        origin = request.headers.get("origin")
+        if origin is None or origin.lower() in self.origins:
+            return
+        if not _is_local(_host_of(origin.partition("://")[2])):
+            raise BadRequest(
+                "403 Forbidden", "this page may not connect; --allow-origin ORIGIN lets it in"
+            )
+
+    def _is_ours(self, host):
+        if self.hosts is None or host in self.hosts or _is_local(host) or _is_address(host):
+            return True
+        return "*." + host.partition(".")[2] in self.hosts
+
+
+def _host_of(text):
+    """The host of "host:port" or "[address]:port", in lower case."""
+    text = text.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0]
+
+
+def _is_address(host):
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_local(host):
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+def answer(request, visitors=None):
     """The bytes of the 101 answer to an upgrade that is right; BadRequest for any other."""
+    if visitors is not None:
+        visitors.check(request)
     if request.method != "GET":
         raise BadRequest("405 Method Not Allowed", "a WebSocket starts with GET", "Allow: GET\r\n")
     if request.path not in PATHS:
