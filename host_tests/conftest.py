@@ -2,7 +2,8 @@
 What every test here may ask for: a board, a local cloud, a real broker, a 32-bit heap, .mpy sizes.
 
 A scenario that takes `board` runs twice, on real MicroPython and on CPython dressed up as it
-(tools/cpython_port). Everything that a test starts is ended by its process id when the test ends,
+(tools/cpython_port). One that takes `board_lwip` runs on the emulated board (tools/board), with
+lwIP's sockets and a line that the test can break. Everything that a test starts is ended by its process id when the test ends,
 and what it said is shown when the test failed.
 """
 
@@ -15,6 +16,7 @@ import processes
 import pytest
 import real_broker
 import workshop
+from board import emulator
 
 # The device's side of Board: given to each program as a module beside it, so that the program's
 # own line numbers are off by one only. MicroPython's json writes bytes as text; CPython's refuses:
@@ -132,25 +134,87 @@ class Board:
 
     def start(self, source, heap=None, path=(), **values):
         """Start a device program, ended with the test; arguments as run(). Returns a Program."""
-        directory = self.directory / "program{}".format(len(self._programs))
-        directory.mkdir()
-        lines = [
-            "{} = {!r}".format(name, str(value) if isinstance(value, Path) else value)
-            for name, value in values.items()
-        ]
-        (directory / "_bench.py").write_text(_BENCH_MODULE + "\n".join(lines) + "\n")
-        names = ", ".join(["report"] + list(values))
-        script = directory / "device.py"
-        script.write_text("from _bench import {}\n{}".format(names, textwrap.dedent(source)))
+        script = self._write(source, values)
         command = workshop.device_command(script, kind=self.name, heap=heap)
         process = processes.Process(command, name=self.name, env=workshop.device_env(*path))
         self._programs.append(process)
         return Program(process)
 
+    def _write(self, source, values):
+        """Write a program and the module with its values; returns the program's Path."""
+        directory = self.directory / "program{}".format(len(self._programs))
+        directory.mkdir()
+        lines = ["{} = {!r}".format(name, self._value(value)) for name, value in values.items()]
+        (directory / "_bench.py").write_text(_BENCH_MODULE + "\n".join(lines) + "\n")
+        names = ", ".join(["report"] + list(values))
+        script = directory / "device.py"
+        script.write_text("from _bench import {}\n{}".format(names, textwrap.dedent(source)))
+        return script
+
+    @staticmethod
+    def _value(value):
+        return str(value) if isinstance(value, Path) else value
+
     def close(self):
         for process in self._programs:
             process.stop()
             _show(process)
+
+
+class BoardLwip(Board):
+    """
+    Runs device programs on the emulated board. host: the host's loopback, as programs there see it.
+
+    As Board, with more to choose from in run() and start(): heap (its default is 128k, and it is
+    the whole heap), how ("romfs", "frozen", "mpy", "py"), profile ("rp2", "esp32"), names, network,
+    epoch, restart and exact: emulator.start() says what they are. Every name is the host there,
+    unless `names` says otherwise. Paths in values become /host/..., which is where the board
+    finds the host's files.
+
+    A Program that start() returns has one thing more: line (board.line.Line), to be stalled, cut,
+    slowed and mended while it runs. Run.rc is emulator.WATCHDOG when the watchdog bit.
+    """
+
+    host = emulator.HOST
+
+    def __init__(self, directory):
+        super().__init__("board_lwip", directory)
+        self._machines = []
+
+    def run(self, source, timeout=60, check=True, **options):
+        """Run a device program to its end; returns its Run. See Board.run()."""
+        program = self.start(source, **options)
+        program.process.close_stdin()
+        result = program.wait(timeout)
+        if check and result.rc != 0:
+            what = emulator.STATUSES.get(result.rc, "it failed")
+            pytest.fail("on the emulated board {}: {}".format(what, result), pytrace=False)
+        return result
+
+    def start(
+        self, source, heap=None, how="romfs", profile="rp2", names=None, network=True, epoch=None,
+        restart=False, exact=True, **values
+    ):  # fmt: skip
+        """Start a device program, ended with the test. Returns a Program with a `line`."""
+        script = self._write(source, values)
+        machine = emulator.start(
+            script, heap=heap, how=how, profile=profile, names=names, network=network, epoch=epoch,
+            restart=restart, exact=exact, modules={"_bench.py": script.with_name("_bench.py")},
+        )  # fmt: skip
+        self._machines.append(machine)
+        self._programs.append(machine.process)
+        program = Program(machine.process)
+        program.line = machine.line
+        return program
+
+    @staticmethod
+    def _value(value):
+        return "/host" + str(value.resolve()) if isinstance(value, Path) else value
+
+    def close(self):
+        for machine in self._machines:
+            machine.close()
+            _show(machine.process)
 
 
 def _show(process):
@@ -167,6 +231,25 @@ def board(request, tmp_path):
     made = Board(request.param, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def board_lwip(tmp_path):
+    """A BoardLwip; skips the test where the board can't be emulated, and says why."""
+    reason = emulator.why_not()
+    if reason:
+        pytest.skip(reason)
+    made = BoardLwip(tmp_path)
+    yield made
+    made.close()
+
+
+def pytest_collection_finish(session):
+    """The emulated board's firmware is made before the first test, whose time that is not."""
+    if session.config.option.collectonly or emulator.why_not():
+        return
+    if any("board_lwip" in getattr(item, "fixturenames", ()) for item in session.items):
+        emulator.make()
 
 
 @pytest.fixture

@@ -44,31 +44,37 @@ class Process:
 
     command: list. name: what error texts call it. env: its environment, None for ours. on_line:
     called with each line of its stdout, from a thread of its own. echo_err: also show its stderr.
+    inherit: it has our own stdin, stdout and stderr, and nothing of it is kept.
     """
 
-    def __init__(self, command, name=None, env=None, on_line=None, echo_err=False):
+    def __init__(
+        self, command, name=None, env=None, on_line=None, echo_err=False, inherit=False
+    ):  # fmt: skip
         self.name = name or os.path.basename(str(command[0]))
         self.out = collections.deque(maxlen=_KEPT_LINES)
         self.err = collections.deque(maxlen=_KEPT_LINES)
         self._lines = queue.Queue()
         self._on_line = on_line
         self._echo_err = echo_err
+        stream = None if inherit else subprocess.PIPE
         self._child = subprocess.Popen(
             [str(part) for part in command],
             env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=stream,
+            stdout=stream,
+            stderr=stream,
             preexec_fn=_prepare(os.getpid()),
             # Ctrl-C at a terminal reaches a whole group at once; ending children is our task, in
-            # our order.
-            start_new_session=True,
+            # our order. (Who reads from the terminal must stay in its session.)
+            start_new_session=not inherit,
         )
         _running.add(self)
-        self._readers = [
-            threading.Thread(target=self._read_out, daemon=True),
-            threading.Thread(target=self._read_err, daemon=True),
-        ]
+        self._readers = []
+        if not inherit:
+            self._readers = [
+                threading.Thread(target=self._read_out, daemon=True),
+                threading.Thread(target=self._read_err, daemon=True),
+            ]
         for reader in self._readers:
             reader.start()
 
@@ -127,7 +133,8 @@ class Process:
             streams += [self._child.stdout, self._child.stderr]
         for stream in streams:
             try:
-                stream.close()
+                if stream:
+                    stream.close()
             except OSError:  # what was still unsent to its stdin
                 pass
         _running.discard(self)

@@ -158,14 +158,14 @@ def side_venv(name, requirements, python=None):
     stamp = place / "picolink.json"
     if _stamped(stamp, key):
         return place / "bin" / "python"
-    with _lock("side-" + name):
+    with lock("side-" + name):
         if not _stamped(stamp, key):
             say("making .venv/side/{} (once)".format(name))
             shutil.rmtree(place, ignore_errors=True)
             _make_venv(place, python or sys.executable)
             _pip_install(place / "bin" / "python", list(requirements))
             key = _digest(sorted(requirements), str(python or ""), str(place), _version_of(place))
-            _write(stamp, json.dumps({"key": key}))
+            write(stamp, json.dumps({"key": key}))
     return place / "bin" / "python"
 
 
@@ -186,7 +186,7 @@ def wasm():
     stamp, key = place / "picolink.json", _digest(_WASM_PACKAGE, _WASM_VERSION)
     if _stamped(stamp, key) and module.exists():
         return module
-    with _lock("wasm"):
+    with lock("wasm"):
         if not (_stamped(stamp, key) and module.exists()):
             say("fetching MicroPython {} for WebAssembly".format(_WASM_VERSION))
             shutil.rmtree(place, ignore_errors=True)
@@ -200,7 +200,7 @@ def wasm():
                 "npm could not fetch {}".format(wanted),
                 cwd=place,
             )
-            _write(stamp, json.dumps({"key": key}))
+            write(stamp, json.dumps({"key": key}))
     return module
 
 
@@ -270,7 +270,7 @@ def _set_up():
         raise SetupError(
             "Python 3.9 or newer is needed; this is {}.{}".format(*sys.version_info[:2])
         )
-    with _lock("setup"):
+    with lock("setup"):
         if _is_ready():
             return  # another tool did it while this one waited
         started = time.monotonic()
@@ -288,7 +288,7 @@ def _set_up():
         stamp = _install_requirements()
         _fetch_device_lib()
         stamp["key"] = _key()
-        _write(_STAMP, json.dumps(stamp, indent=1) + "\n")
+        write(_STAMP, json.dumps(stamp, indent=1) + "\n")
         _UNFINISHED.unlink()
         say("set-up done in {:.0f} s".format(time.monotonic() - started))
         if stamp.get("no_micropython"):
@@ -344,7 +344,7 @@ def _install_requirements():
         # The markers admit this platform but there is no wheel for it (musl, an old glibc).
         lines = _REQUIREMENTS.read_text().splitlines(keepends=True)
         rest = VENV / "requirements.txt"
-        _write(rest, "".join(line for line in lines if not line.startswith(_MICROPYTHON_PACKAGE)))
+        write(rest, "".join(line for line in lines if not line.startswith(_MICROPYTHON_PACKAGE)))
         _pip_install(PYTHON, ["-r", str(rest)])
     return _try_micropython()
 
@@ -401,7 +401,7 @@ def _run(command, what, cure="", cwd=None):
 
 
 @contextlib.contextmanager
-def _lock(name):
+def lock(name):
     """One set-up at a time, over all processes; the kernel frees the lock of one that dies."""
     try:
         import fcntl
@@ -427,7 +427,7 @@ def _lock(name):
         yield
 
 
-def _write(path, content):
+def write(path, content):
     """Replace a file (content: str or bytes) in one step, so that nobody reads half of it."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -466,7 +466,7 @@ def _fetch_device_lib_inside():
             source = tar.extractfile("{}-{}/{}".format(package, version, member)).read()
         target = DEVICE_LIB / member
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target, source)
+        write(target, source)
 
 
 def _package_finder():
