@@ -3,8 +3,8 @@ What every test here may ask for: a board, a local cloud, a real broker, a 32-bi
 
 A scenario that takes `board` runs twice, on real MicroPython and on CPython dressed up as it
 (tools/cpython_port). One that takes `board_lwip` runs on the emulated board (tools/board), with
-lwIP's sockets and a line that the test can break. Everything that a test starts is ended by its process id when the test ends,
-and what it said is shown when the test failed.
+lwIP's sockets and a line that the test can break. Everything that a test starts is ended by its
+process id when the test ends, and what it said is shown when the test failed.
 """
 
 import json
@@ -163,13 +163,14 @@ class Board:
 
 class BoardLwip(Board):
     """
-    Runs device programs on the emulated board. host: the host's loopback, as programs there see it.
+    Runs device programs on the emulated board. host: the host's loopback, as programs there see
+    it.
 
     As Board, with more to choose from in run() and start(): heap (its default is 128k, and it is
-    the whole heap), how ("romfs", "frozen", "mpy", "py"), profile ("rp2", "esp32"), names, network,
-    epoch, restart and exact: emulator.start() says what they are. Every name is the host there,
-    unless `names` says otherwise. Paths in values become /host/..., which is where the board
-    finds the host's files.
+    the whole heap), how ("romfs", "frozen", "mpy", "py"), profile ("rp2", "esp32"), names,
+    network, epoch, restart and exact: emulator.start() says what they are. Every name is the host
+    there, unless `names` says otherwise. Paths in values become /host/..., which is where the
+    board finds the host's files.
 
     A Program that start() returns has one thing more: line (board.line.Line), to be stalled, cut,
     slowed and mended while it runs. Run.rc is emulator.WATCHDOG when the watchdog bit.

@@ -1,18 +1,21 @@
 """
-tools/board, read as its specification: a 32-bit board with lwIP and mbedTLS on which a test may break
-the line. What real boards do, and Linux does not, is here as facts that other tests build on.
+tools/board, read as its specification: a 32-bit board with lwIP and mbedTLS on which a test may
+break the line. What real boards do, and Linux does not, is here as facts for other tests to build
+on.
 """
 
+import socket
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import processes
 import pytest
 import workshop
 from board import emulator, firmware, image
 
-# A device that reports each step of its life, and publishes when it is told to. `busy` holds what
-# took longer than 50 ms, in ms.
+# Every program that publishes starts with this.
 PUBLISHER = """
 import sys, time
 from mqtt_link import MQTTLink
@@ -24,11 +27,6 @@ while not link.is_connected():
     link.do_next(10)
 report(connected=True)
 """
-
-
-def size_of_image(elf):
-    done = subprocess.run(["arm-none-eabi-size", str(elf)], stdout=subprocess.PIPE, text=True)
-    return done.stdout
 
 
 # --- the board itself ---
@@ -74,8 +72,13 @@ def test_output_is_there_while_it_runs_and_lines_go_in(board_lwip):
 
 @pytest.mark.parametrize(
     "source, status",
-    [("1 / 0", 1), ("raise SystemExit(3)", 3), ("raise SystemExit", 0), ("import sys\nsys.exit('no')", 1)],
-)  # fmt: skip
+    [
+        ("1 / 0", 1),
+        ("raise SystemExit(3)", 3),
+        ("raise SystemExit", 0),
+        ("import sys\nsys.exit('no')", 1),
+    ],
+)
 def test_the_status_is_the_programs(board_lwip, source, status):
     assert board_lwip.run(source, check=False).rc == status
 
@@ -230,7 +233,8 @@ def test_a_c_stack_that_overflows_is_an_error_not_a_crash(board_lwip):
 
 
 def test_mqtt_over_plain_tcp_and_verified_tls(board_lwip, cloud_broker):
-    for port, ca in ((cloud_broker["mqtt"]["port"], None), (cloud_broker["mqtt"]["tls_port"], ca_of(cloud_broker))):
+    ports = cloud_broker["mqtt"]
+    for port, ca in ((ports["port"], None), (ports["tls_port"], Path(cloud_broker["ca_der"]))):
         run = board_lwip.run(
             PUBLISHER
             + """
@@ -245,17 +249,10 @@ report(acked=len(acked))
         assert run.reports[-1] == {"acked": 20}
 
 
-def ca_of(cloud):
-    """Where the board finds the cloud's root certificate."""
-    return "/host" + cloud["ca_der"]
-
-
 @pytest.fixture(scope="module")
 def cloud_broker(tmp_path_factory):
     """The ready line of a local cloud that is an ordinary broker, too."""
-    process, ready = processes.start_cloud(
-        "--open-broker", state=tmp_path_factory.mktemp("cloud")
-    )
+    process, ready = processes.start_cloud("--open-broker", state=tmp_path_factory.mktemp("cloud"))
     yield ready
     process.stop()
     print(process.tail(60))
@@ -283,7 +280,8 @@ def test_a_name_servers_port_53_is_reached_by_programs_that_ask_themselves(board
         run = board_lwip.run(
             """
             import socket, network
-            query = b"\\x12\\x34\\x01\\x00\\x00\\x01\\0\\0\\0\\0\\0\\0\\x04some\\x04test\\0\\0\\x01\\0\\x01"
+            query = b"\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0"
+            query += b"\\x04some\\x04test\\0\\0\\x01\\0\\x01"
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.sendto(query, ("10.0.2.2", 53))
             sock.sendto(query, ("10.0.2.3", 53))
@@ -293,7 +291,7 @@ def test_a_name_servers_port_53_is_reached_by_programs_that_ask_themselves(board
             names=[first, second],
         )
     assert run.report == {
-        "id": "\x124", "source": ["10.0.2.3", 53], "address": "hex:0a000202", "dns": "10.0.2.2",
+        "id": "\x124", "source": ["10.0.2.3", 53], "address": "\n\0\2\2", "dns": "10.0.2.2",
     }  # fmt: skip
     assert first.asked == second.asked == [("some.test", 1)]
 
@@ -308,11 +306,12 @@ def test_dhcp_gives_an_address_to_who_joins_by_itself(board_lwip):
         wlan.connect("any", "password")
         while not wlan.isconnected():
             time.sleep_ms(20)
-        report(before=before, address=wlan.ifconfig()[0], status=wlan.status() == network.STAT_GOT_IP)
+        got_ip = wlan.status() == network.STAT_GOT_IP
+        report(before=before, address=wlan.ifconfig()[0], got_ip=got_ip)
         """,
         network=False,
     )
-    assert run.report == {"before": False, "address": "10.0.2.15", "status": True}
+    assert run.report == {"before": False, "address": "10.0.2.15", "got_ip": True}
 
 
 # --- the line ---
@@ -353,15 +352,14 @@ while True:
         answer = sock.recv(5)
     except OSError as e:
         answer = "errno %d" % e.errno
-    report(answer=answer, ms=time.ticks_diff(time.ticks_ms(), start), up=network.LAN().isconnected())
+    took = time.ticks_diff(time.ticks_ms(), start)
+    report(answer=answer, ms=took, up=network.LAN().isconnected())
 """
 
 
 @pytest.fixture
 def echo_server():
     """The port of a server that sends back what it gets."""
-    import socket
-    import threading
 
     def serve():
         while True:
@@ -404,15 +402,15 @@ def test_a_stalled_line_loses_everything_and_nobody_is_told(board_lwip, echo_ser
 def test_a_slow_line_delays_each_way(board_lwip, echo_server):
     program = board_lwip.start(ECHO, host=board_lwip.host, port=echo_server)
     program.next_report()
-    program.line.slow(delay_ms=150)
+    program.line.slow(delay_ms=200)
     program.send("go")
     told = program.next_report()
-    assert told["answer"] == "hello" and told["ms"] >= 290
+    assert told["answer"] == "hello" and told["ms"] >= 250  # more than one way's
     program.line.mend()
     for _ in range(5):
         program.send("go")
         told = program.next_report()
-        if told["answer"] == "hello" and told["ms"] < 290:
+        if told["answer"] == "hello" and told["ms"] < 250:
             break
     else:
         pytest.fail("the mended line stays slow: {}".format(told))
@@ -454,7 +452,7 @@ def test_packets_can_be_recorded(board_lwip, echo_server, tmp_path):
 
 
 def test_pain_54_lwip_blocks_on_a_silent_line_even_when_non_blocking(board_lwip, echo_server):
-    """700 bytes every 20 ms: when lwIP's memory is full a non-blocking send() waits 10 s."""
+    """When lwIP's memory is full before its send buffer, a non-blocking send() waits 10 s."""
     program = board_lwip.start(
         """
         import socket, sys, time
@@ -467,7 +465,7 @@ def test_pain_54_lwip_blocks_on_a_silent_line_even_when_non_blocking(board_lwip,
         for i in range(40):
             start = time.ticks_ms()
             try:
-                sock.send(b"x" * 700)
+                sock.send(b"x" * 707)
             except OSError as e:
                 error = e.errno
             longest = max(longest, time.ticks_diff(time.ticks_ms(), start))
@@ -526,8 +524,6 @@ report(new=new and new[0][1], connecting=connecting, flags=flags, read=read, aga
 
 
 def closed_port():
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 

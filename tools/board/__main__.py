@@ -8,8 +8,8 @@ import os
 import sys
 
 TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Started as `python3 tools/board` this directory itself is on the path: its modules would answer to
-# names that are not theirs.
+# Started as `python3 tools/board` this directory itself is on the path: its modules would answer
+# to names that are not theirs.
 sys.path[:] = [TOOLS] + [
     p for p in sys.path if os.path.abspath(p or ".") != os.path.dirname(os.path.abspath(__file__))
 ]
@@ -30,28 +30,27 @@ def make_parser():
         prog="python3 tools/board",
         description="Runs a MicroPython program on an emulated 32-bit board with lwIP sockets and "
         "mbedTLS. lib/ and umqtt.simple are on its path, and the files beside the program. The "
-        "computer's own loopback is 10.0.2.2 there, and the name localhost means it. Ends with the "
-        "program's status: 1 after an exception, 71 when the watchdog bit.",
+        "computer's own loopback is 10.0.2.2 there, and the name localhost means it. Ends with "
+        "the program's status: 1 after an exception, 71 when the watchdog bit.",
     )
-    parser.add_argument("--heap", default=emulator.DEFAULT_HEAP, metavar="SIZE",
-                        help="MicroPython's whole heap, as 128k (default) or 1m")  # fmt: skip
-    parser.add_argument("--as", dest="how", choices=image.HOWS, default="romfs",
-                        help="how lib/ and the program get onto the board (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--profile", choices=firmware.PROFILES, default="rp2",
-                        help="whose traits it has: Pico W's (default) or some of ESP32's")  # fmt: skip
-    parser.add_argument("--stall", type=float, metavar="SECONDS",
-                        help="from then on every packet is lost, both ways")  # fmt: skip
-    parser.add_argument("--restart", action="store_true",
-                        help="start again after a watchdog's bite or machine.reset(), as a board "
-                        "does (default: end)")  # fmt: skip
-    parser.add_argument("--no-network", action="store_true",
-                        help="leave bringing the network up to the program")  # fmt: skip
-    parser.add_argument("--record", metavar="FILE", help="write every packet into a pcap file")
-    parser.add_argument("--make", action="store_true",
-                        help="only make what is needed: packages, sources, firmware")  # fmt: skip
-    parser.add_argument("program", nargs="?", metavar="PROGRAM.py",
-                        help="without one: MicroPython's prompt")  # fmt: skip
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its sys.argv")
+    add = parser.add_argument
+    add("--heap", default=emulator.DEFAULT_HEAP, metavar="SIZE", help="MicroPython's whole heap, "
+        "as 128k (default) or 1m")  # fmt: skip
+    add("--as", dest="how", choices=image.HOWS, default="romfs", help="how lib/ and the program "
+        "get onto the board (default: %(default)s)")  # fmt: skip
+    add("--profile", choices=firmware.PROFILES, default="rp2", help="whose traits it has: a Pico "
+        "W's (default) or some of an ESP32's")  # fmt: skip
+    add("--stall", type=float, metavar="SECONDS", help="from then on every packet is lost, both "
+        "ways")  # fmt: skip
+    add("--restart", action="store_true", help="start again after a watchdog's bite or "
+        "machine.reset(), as a board does (default: end)")  # fmt: skip
+    add("--no-network", action="store_true", help="leave bringing the network up to the "
+        "program")  # fmt: skip
+    add("--record", metavar="FILE", help="write every packet into a pcap file")
+    add("--make", action="store_true", help="only make what is needed: packages, sources, "
+        "firmware")  # fmt: skip
+    add("program", nargs="?", metavar="PROGRAM.py", help="without one: MicroPython's prompt")
+    add("args", nargs=argparse.REMAINDER, metavar="ARG", help="its sys.argv")
     return parser
 
 

@@ -9,8 +9,8 @@ Runs programs on the emulated board; for tests and tools. docs/board.md tells wh
         status = machine.process.wait(30)
 
 The host's loopback is HOST ("10.0.2.2") there. What the program prints is on process.out while it
-runs, a traceback on process.err; the status is 0, 1 after an exception, what SystemExit says, or one
-of STATUSES.
+runs, a traceback on process.err; the status is 0, 1 after an exception, what SystemExit says, or
+one of STATUSES.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """
-Makes the firmware of the emulated board: MicroPython, lwIP and mbedTLS from Debian's source packages
-and the glue in glue/, compiled with Debian's cross-compiler.
+Makes the firmware of the emulated board: MicroPython, lwIP and mbedTLS from Debian's source
+packages and the glue in glue/, compiled with Debian's cross-compiler.
 
     elf = firmware.make("rp2")          # a Path; made when it isn't there, or is out of date
     firmware.why_not()                  # '' or, in one sentence, what is missing here
@@ -241,7 +241,7 @@ def _mirror():
     """The mirror that this Debian takes its own packages from."""
     codename = _os_release().get("VERSION_CODENAME")
     if _os_release().get("ID") != "debian" or not shutil.which("apt-get"):
-        raise Missing("the emulated board's firmware is made from Debian's sources, on Debian only")
+        raise Missing("the emulated board's firmware is made on Debian only, from its sources")
     done = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)"],
         stdout=subprocess.PIPE,

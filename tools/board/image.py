@@ -27,7 +27,7 @@ class BadProgram(Exception):
 
 
 def libraries(*directories):
-    """{name on the board: Path} of every .py file below the directories; default: lib/ and umqtt."""
+    """{name on the board: Path} of the .py files below directories; default: lib/ and umqtt."""
     found = {}
     for top in directories or (workshop.DEVICE_LIB, workshop.LIB):
         for path in sorted(top.rglob("*.py")):
@@ -86,7 +86,7 @@ class Image:
     """
     Everything for one run, in a directory of its own.
 
-    elf: the firmware. program: as it was given. rom: the ROM file system's file. settings: the settings' file.
+    elf: the firmware. program: as it was given. rom, settings: files that QEMU loads.
     """
 
     def __init__(self, directory, program, how, profile, modules, library, fetch, settings):
@@ -140,5 +140,5 @@ def _put(path, content):
 def _settings_text(settings):
     for name, value in settings:
         if "\n" in str(value):
-            raise ValueError("{}: a setting or argument of the board holds no line end".format(name))
+            raise ValueError("{}: what a board is given may hold no line end".format(name))
     return "".join("{}={}\n".format(*setting) for setting in settings).encode() + b"\0"

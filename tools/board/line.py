@@ -116,8 +116,8 @@ class Line:
         """
         Delay every packet by delay_ms each way and lose some.
 
-        loss: the share of packets that are lost, 0 to 1. seed: the same one loses the same packets,
-        by their number. Another call changes both figures.
+        loss: the share of packets that are lost, 0 to 1. seed: the same one loses the same
+        packets, by their number. Another call changes both figures.
         """
         if self._relay:
             self._relay.set(delay_ms, loss, seed)
@@ -186,9 +186,11 @@ class _Relay:
 
     def start(self, add_filter):
         self._thread.start()
-        # What comes back in must be in place before anything goes out. A filter that is added later
-        # is nearer to the board: packets put back in pass on to those behind it.
-        for queue, way, name in sorted(self._names, key=lambda entry: entry[1]):
+        # QEMU hands a packet to its filters in the order in which they were added on the way to
+        # the board ("tx"), in the opposite order on the way from it. What a filter puts back in
+        # goes on to those that follow, which must not be the one that takes packets out.
+        order = [("rx", "in"), ("rx", "out"), ("tx", "out"), ("tx", "in")]
+        for queue, way, name in sorted(self._names, key=lambda entry: order.index(entry[:2])):
             option = {"indev" if way == "in" else "outdev": name}
             add_filter("filter-redirector", "f" + name, queue=queue, **option)
 

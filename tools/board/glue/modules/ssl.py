@@ -1,5 +1,5 @@
-# MicroPython's firmware freezes an ssl.py of this kind around its tls module (micropython-lib has the
-# usual one); the sources that the emulated board is built from don't hold it.
+# Boards' firmware has an ssl.py of this kind frozen in, around the tls module. The usual one is in
+# micropython-lib, which the sources of the emulated board don't hold.
 
 import tls
 from tls import *  # noqa: F403
