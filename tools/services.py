@@ -24,6 +24,7 @@ class Shared(NamedTuple):
 # no other file of lib/. A service's own files may import all of them.
 SHARED = (
     Shared("netstream"),
+    Shared("resolver", seldom=True),
     Shared("websocket_stream", seldom=True),
     Shared("p256", seldom=True),
     Shared("mqtt_link"),

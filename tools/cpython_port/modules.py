@@ -16,6 +16,7 @@ import io
 import json
 import os
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -58,7 +59,7 @@ def make(port):
         "select": _select,
         "socket": _socket,
         "ssl": lambda: _ssl(),
-        "struct": lambda: _part("struct", "calcsize pack pack_into unpack unpack_from"),
+        "struct": _struct,
         "sys": lambda: _Sys(port),
         "time": _time,
         "tls": lambda: _module("tls", **{n: v for n, v in vars(tls).items() if n in _TLS_NAMES}),
@@ -383,6 +384,20 @@ def _binascii():
         b2a_base64=b2a_base64,
         crc32=binascii.crc32,
     )
+
+
+def _struct():
+    def guarded(function):
+        def call(*args):
+            try:
+                return function(*args)
+            except struct.error as error:
+                raise ValueError(str(error)) from None
+
+        return call
+
+    names = "calcsize pack pack_into unpack unpack_from".split()
+    return _module("struct", **{name: guarded(getattr(struct, name)) for name in names})
 
 
 def _collections():
