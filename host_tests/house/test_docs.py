@@ -34,6 +34,7 @@ PRINTED = {
         "0 left",
         "taken True",
         "b'HTTP/1.0 401 Unauthorized'",
+        "['127.0.0.1']",
     ),
     "azure.md": ("status 0", "0 None"),
     "teamviewer.md": ("pushed 0",),
