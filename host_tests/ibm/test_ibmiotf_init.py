@@ -162,7 +162,7 @@ def test_what_is_not_json_is_an_invalid_event(board):
     run = board.run(EACH + program, payloads=payloads)
     for payload, report in zip(payloads, run.reports):
         assert report.get("error") == "InvalidEventException", payload
-        assert report["text"] == "not JSON"
+        assert report["text"].startswith("not JSON: "), report
     assert len(run.reports) == len(payloads)
 
 
@@ -220,7 +220,8 @@ def test_data_that_holds_itself_ends_with_an_error(board):
     each(ibmiotf.encode_json, [(loop,)])
     """
     )
-    assert "recursion" in run.report["text"]
+    assert run.report["error"] == "InvalidEventException"
+    assert "more than 32 levels" in run.report["text"]
 
 
 def test_any_json_value_survives_the_way_there_and_back(board):

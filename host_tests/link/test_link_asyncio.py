@@ -1,6 +1,5 @@
 """link_asyncio, read as its specification: clients as tasks of an asyncio program."""
 
-
 import pytest
 from localcloud.faults import FaultProxy
 

@@ -5,7 +5,6 @@ QoS 1 message arrives at least once, each QoS 2 message exactly once, in order, 
 lost.
 """
 
-
 import pytest
 from link_rig import check_in_flight
 from localcloud.faults import FAULTS, CutAt

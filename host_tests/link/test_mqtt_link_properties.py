@@ -224,9 +224,7 @@ class Model:
             if not known:
                 return
         elif packet.qos < 2 or packet.pid not in self.unreleased:
-            self.events.append(
-                ("message", packet.topic.encode(), packet.payload, packet.retain)
-            )
+            self.events.append(("message", packet.topic.encode(), packet.payload, packet.retain))
             if packet.qos == 2:
                 self.unreleased.add(packet.pid)
         if packet.qos:

@@ -5,7 +5,6 @@ anywhere in handshake and records, with messages in flight at QoS 1 and 2.
 What TLS itself promises (verification, names of errors) is netstream's; see test_netstream.py.
 """
 
-
 import pytest
 from link_rig import check_in_flight, forget_session
 from localcloud import pki

@@ -7,9 +7,9 @@ Here: the errors, the payload codecs, and what the device and the application cl
 connect() as the old libraries' documents show, and one that only calls do_next() in its loop.
 """
 
-import json
 import time
 
+import json_text
 from micropython import const
 from mqtt_link import MQTTLink
 
@@ -21,8 +21,6 @@ _ROOM_WAIT = const(5000)  # ms that a publish waits for a place in the window: u
 # Options for every client of this program, below its own: a board can say once, in boot.py,
 # `ibmiotf.defaults["ca"] = "/ca.der"`, and then run programs that know nothing of it.
 defaults = {}
-
-_SCALAR = (int, str, bool)  # MicroPython: a bool is not an int
 
 
 class ConnectionException(Exception):
@@ -69,23 +67,6 @@ def level(what, value, n=32):
 # --- payloads --------------------------------------------------------------------------------
 
 
-def _check(value, where):
-    # MicroPython's json.dumps doesn't complain: it writes nan, {1, 2} or <object>. nan and inf are
-    # the floats that are not 0 less themselves.
-    if isinstance(value, dict):
-        for key in value:
-            _check(value[key], key)
-            if not isinstance(key, _SCALAR):
-                _check(_check, key)
-    elif value is None or isinstance(value, _SCALAR):
-        return
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check(item, where)
-    elif not isinstance(value, float) or value - value:
-        raise InvalidEventException("%r: JSON can't hold %s" % (where, repr(value)[:40]))
-
-
 class Message:
     """data, and timestamp, an ISO 8601 text or None: what a decoder returns."""
 
@@ -96,11 +77,13 @@ class Message:
 
 def encode_json(data, timestamp=None):
     """
-    JSON of data. Raises InvalidEventException, naming the key, for what JSON can't hold;
-    RuntimeError if data is too deep, or holds itself.
+    JSON of data (bytes). Raises InvalidEventException, which names the key, for what JSON can't
+    hold; so also for data of more than 32 levels, or data that holds itself.
     """
-    _check(data, "data")
-    return json.dumps(data).encode()
+    try:
+        return json_text.encode(data)
+    except ValueError as e:
+        raise InvalidEventException(e)
 
 
 def encode_iotf(data, timestamp=None):
@@ -120,23 +103,15 @@ def decode_json(message):
 
     Raises InvalidEventException if it isn't JSON.
     """
-    payload = message.payload
     try:
-        if b"\\u" in payload:
-            from ibmiotf import surrogates
-
-            payload = surrogates.join(payload)
-        value = json.loads(payload)
-        # MicroPython's parser takes {"a":1,}: count the commas that belong there.
-        if json.dumps(value).count(",") == payload.count(b","):
-            if isinstance(value, dict) and isinstance(value.get("d"), dict):
-                ts = value.get("ts")
-                if len(value) == 1 + isinstance(ts, str):
-                    return Message(value["d"], ts)
-            return Message(value)
-    except Exception:
-        pass  # ValueError, or MemoryError for a deep nesting
-    raise InvalidEventException("not JSON")
+        value = json_text.loads(message.payload)
+    except ValueError as e:
+        raise InvalidEventException(e)
+    if isinstance(value, dict) and isinstance(value.get("d"), dict):
+        ts = value.get("ts")
+        if len(value) == (2 if isinstance(ts, str) else 1):
+            return Message(value["d"], ts)
+    return Message(value)
 
 
 # Format -> (encode(data, timestamp) -> bytes or str, decode(message) -> Message), of every client.

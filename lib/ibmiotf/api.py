@@ -7,9 +7,8 @@ connection, as a TLS session is dear on a board. What the service doesn't answer
 says is an IoTFCReSTException.
 """
 
-import json
-
 import ibmiotf
+import json_text
 from ibmiotf import ConfigurationException, encode_json, level
 from rest import Session
 
@@ -112,12 +111,8 @@ class Client:
         try:
             response = session.request(method, "/api/v0001/" + path, body, headers)
             text = response.read(self.limit)
-            if b"\\u" in text:
-                from ibmiotf import surrogates
-
-                text = surrogates.join(text)
             if text:
-                answer = json.loads(text)
+                answer = json_text.loads(text)
         except ValueError:
             pass
         finally:

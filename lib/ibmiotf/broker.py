@@ -3,8 +3,7 @@ A device on one's own broker, where no service adds type and id to its topics. S
 device.Client, and on what every MQTT broker has. tools/brokers has the broker's side.
 """
 
-import json
-
+import json_text
 from ibmiotf import defaults, device
 
 
@@ -47,7 +46,7 @@ class Client(device.Client):
             said["Time"] = now.isoformat()
         if reason:
             said["Reason"] = reason
-        return json.dumps(said)
+        return json_text.dumps(said)
 
     def _on_up(self, present):
         try:
