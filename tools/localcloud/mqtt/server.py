@@ -67,7 +67,7 @@ class Server:
         self.connect_timeout = connect_timeout
         self.max_sessions = max_sessions
         self.http = None
-        self.visitors = Visitors()
+        self.visitors = Visitors(hosts=None)
         self.services = []
         self.listeners = {}
         self.clients = set()
