@@ -379,6 +379,8 @@ class Printer:
         self.lost = False
 
     def on_down(self, error):
+        if not isinstance(error, Exception):
+            return  # Ctrl-C: it comes out of do_next() as well
         if isinstance(error, self.refusals):
             self.fatal = error
         elif not self.lost:

@@ -161,6 +161,107 @@ def test_damage_is_a_block_error(board, text):
     assert report["text"]
 
 
+BOM = b"\xef\xbb\xbf"
+
+# payload -> (its messages, a word of the error or None): what a service may well send, and what
+# must not be met with silence.
+FORMS = [
+    (b"<Document><Msg/></Document>", [b"<Msg/>"], None),
+    (b'<Document><Msg topic="a>b" /><Msg\n>1</Msg></Document>', 2, None),
+    (BOM + b'<?xml version="1.0"?>\r\n<Document><Msg>1</Msg></Document>', [b"<Msg>1</Msg>"], None),
+    (BOM + b'{"Document":{"Msg":{"a":1}}}', [{"a": 1}], None),
+    (b"<Document><!-- <Msg>no</Msg> --><Msg>1</Msg></Document>", [b"<Msg>1</Msg>"], None),
+    (
+        b"<Document><Msg><![CDATA[</Msg>]]></Msg></Document>",
+        [b"<Msg><![CDATA[</Msg>]]></Msg>"],
+        None,
+    ),
+    (b"<Document><MsgCount>1</MsgCount><Msg>1</Msg></Document>", [b"<Msg>1</Msg>"], None),
+    (b"<Document><Msg><Msg>1</Msg></Msg></Document>", [b"<Msg><Msg>1</Msg></Msg>"], None),
+    (b"<Msg>alone</Msg>", [b"<Msg>alone</Msg>"], None),
+    (b"<Document/>", [], None),
+    (b'{"Document":{}}', [], None),
+    (b'{"x":[{"y":1}],"Document":{"n":{"z":2},"Msg":{"a":1},"m":2}}', [{"a": 1}], None),
+    (b"<result><error>no</error></result>", [], "without a <Msg>"),
+    (b"<Document>words</Document>", [], "without a <Msg>"),
+    (b"<Document><Alarm>1</Alarm></Document>", [], "without a <Msg>"),
+    (b'{"error":"no"}', [], "without a Document"),
+    (b"{}", [], "without a Document"),
+    (b'[{"a":1}]', [], "neither"),
+    (b'"text"', [], "neither"),
+    (b"\xff\xfe<\0D\0", [], "neither"),
+    (BOM[:2] + b'{"Document":{"Msg":{"a":1}}}', [], "neither"),
+    (b'{"Document":{"Msg":null}}', [], "no object"),
+    (b'{"Document":{"Msg":"text"}}', [], "no object"),
+    (b'{"Document":{"Msg":{"a":1}}} more', [{"a": 1}], "behind its end"),
+    (b"<Document><Msg>1</Msg></Document><x/>", [b"<Msg>1</Msg>"], "behind its end"),
+    (b'{"Document":{"Msg":{"a":1}', [{"a": 1}], "too early"),
+    (b'{"Document":{"Msg":[{"a":1} {"a":2}]}}', [{"a": 1}], "damaged"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 3, 600])
+@pytest.mark.parametrize("payload, wanted, word", FORMS)
+def test_pain_47_messages_or_an_error_but_no_silence(payload, wanted, word, size):
+    found, error = taken(Pieces(payload, [size]))
+    assert found == wanted or len(found) == wanted
+    assert error is None if word is None else word in error
+
+
+def test_pain_47_on_a_board(board):
+    reports = board.run(
+        """
+        from idigi_errors import BlockError
+        from idigi_messages import messages
+        for payload in payloads:
+            got = []
+            why = None
+            try:
+                for message in messages(payload):
+                    got.append(message)
+            except BlockError as e:
+                why = str(e)
+            report(count=len(got), why=why)
+        """,
+        payloads=[payload for payload, _, _ in FORMS],
+    ).reports
+    for (payload, wanted, word), told in zip(FORMS, reports):
+        assert told["count"] == (wanted if isinstance(wanted, int) else len(wanted)), payload
+        assert told["why"] is None if word is None else word in told["why"], payload
+
+
+LONG = b"x" * 3000
+
+# One bad message among good ones: (payload, good ones, a word of the error).
+NEIGHBOURS = [
+    (b'{"Document":{"Msg":[{"n":1},{"n":nope},{"n":3}]}}', 2, "1 messages"),
+    (b'{"Document":{"Msg":[{"n":nope},{"n":[},{"n":"\xff"},{"n":4}]}}', 1, "3 messages"),
+    (b'{"Document":{"Msg":[1,"two",null,{"n":4}]}}', 1, "3 messages"),
+    (b'{"Document":{"Msg":[{"n":1},{"n":"' + LONG + b'"},{"n":3}]}}', 2, "2000 bytes"),
+    (b"<Document><Msg>1</Msg><Msg>" + LONG + b"</Msg><Msg/></Document>", 2, "2000 bytes"),
+    (b"<Document><Msg>1</Msg><Msg>2</Message><Msg>3</Msg></Document>", 2, "</Message>"),
+]
+
+
+@pytest.mark.parametrize("payload, good, word", NEIGHBOURS)
+def test_pain_42_one_bad_message_costs_no_other(board, payload, good, word):
+    report = board.run(
+        """
+        from idigi_errors import BlockError
+        from idigi_messages import messages
+        count = 0
+        try:
+            for message in messages(payload, 2000):
+                count += 1
+        except BlockError as e:
+            report(count=count, why=str(e))
+        """,
+        payload=payload,
+    ).report
+    assert report["count"] == good
+    assert word in report["why"]
+
+
 def test_limits():
     """`limit` bytes for one message, sixteen times as many for all."""
     one = b'{"Document":{"Msg":{"n":"%s"}}}'

@@ -301,7 +301,8 @@ def test_a_damaged_block_is_told(python, digi, listening):
     digi.fault("oversize", bytes=(1 << 20) + 1)
     digi.point(1)
     assert tool.lines("}")
-    assert "block 65534 of 1048577 bytes was passed over" in tool.err()
+    told = "block 65534 of 1048577 bytes was passed over"
+    digi.wait(lambda: told in tool.err(), "what was passed over")
     assert tool.interrupt() == 0
 
 
