@@ -13,6 +13,7 @@ from micropython import const
 
 from idigi_errors import MonitorError
 
+_BOM = b"\xef\xbb\xbf"
 _EPROTO = const(71)
 _BODY_MAX = const(16384)  # longest answer, bytes
 _TEXT_MAX = const(300)  # of the service's words in an error
@@ -96,9 +97,11 @@ def _one(http, pause, monitor_id):
 
 def _items(text):
     # The monitors of a list, dicts.
+    if text.startswith(_BOM):
+        text = text[len(_BOM) :]
     try:
         return [item for item in json.loads(text)["items"] if isinstance(item, dict)]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RuntimeError):
         raise OSError(_EPROTO, "the service's answer is not a list of monitors")
 
 

@@ -144,7 +144,12 @@ def _tag_name(part, tag):
     # The name in a tag: "/Msg" of one that closes, "!" or "?" of one that is no element.
     if part[tag + 1] in b"!?":
         return bytes(part[tag + 1 : tag + 2])
-    end = tag + 2
+    end = tag + 1
+    if part[end] == _SLASH:
+        end += 1
     while part[end] not in b"> \t\r\n/":
         end += 1
-    return bytes(part[tag + 1 : end])
+    name = bytes(part[tag + 1 : end])
+    if name in (b"", b"/"):
+        raise BlockError("XML is damaged: a tag without a name")
+    return name

@@ -110,15 +110,6 @@ def test_any_messages_in_any_pieces(batch, sizes, indent):
         assert taken(Pieces(text, sizes)) == (batch[:1], None)
 
 
-@given(st.lists(st.text("ab<>&/Msg ", max_size=30), min_size=1, max_size=5), SIZES)
-def test_any_xml_in_any_pieces(texts, sizes):
-    escape = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-    texts = ["".join(escape.get(c, c) for c in text) for text in texts]
-    batch = ["<Msg><D>{}</D></Msg>".format(text).encode() for text in texts]
-    document = b"<Document>" + b"".join(batch) + b"</Document>"
-    assert taken(Pieces(document, sizes)) == (batch, None)
-
-
 @given(st.lists(MESSAGE, min_size=1, max_size=4), st.data())
 def test_a_cut_is_told_and_what_came_before_it_is_good(batch, data):
     text = json.dumps({"Document": {"Msg": batch}}).encode()

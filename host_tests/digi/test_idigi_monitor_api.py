@@ -5,7 +5,6 @@ The service side is localcloud.digi in this process (`digi`), or a script that s
 """
 
 import contextlib
-import http.server
 import json
 import random
 import re
@@ -25,8 +24,8 @@ from cpython_port.device import OSError as DeviceError
 from digi_rig import (
     ACCEPTED,
     PASSWORD,
-    USER,
     ack,
+    answering,
     block,
     connect_request,
     nothing,
@@ -71,51 +70,6 @@ def lift(request):
         cloud.do(cloud.digi.lift)
         for monitor_id in list(cloud.digi.monitors):
             cloud.do(cloud.digi.remove, cloud.monitor(monitor_id))
-
-
-class WebServer:
-    """Answers each request with the next of `answers`: (status, headers, body). requests: seen."""
-
-    def __init__(self, answers):
-        self.requests = []
-        requests = self.requests
-        waiting = list(answers)
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def answer(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                requests.append((self.command, self.path, dict(self.headers), body))
-                status, headers, body = waiting.pop(0)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = do_DELETE = answer
-
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def arguments(self, **more):
-        given = {"username": USER, "password": PASSWORD, "hostname": "127.0.0.1", "secure": False}
-        return dict(given, port=self.server.server_address[1], timeout=5, **more)
-
-
-@contextlib.contextmanager
-def answering(*answers):
-    server = WebServer(answers)
-    try:
-        yield server
-    finally:
-        server.server.shutdown()
-        server.thread.join()
-        server.server.server_close()
 
 
 def seen(reports, key):

@@ -61,8 +61,9 @@ def test_pain_39_a_byte_order_mark_is_passed_over(board):
     report = board.run(
         """
         from idigi_pretty import pretty
-        report(bytes=pretty(b'\\xef\\xbb\\xbf{"a":1}', 1), text=pretty(str(b'{"a":1}', "utf-8"), 1))
-        """
+        report(bytes=pretty(mark + b'{"a":1}', 1), text=pretty(str(mark + b'{"a":1}', "utf-8"), 1))
+        """,
+        mark=b"\xef\xbb\xbf",
     ).report
     assert report["bytes"] == report["text"] == '{\n "a": 1\n}'
 

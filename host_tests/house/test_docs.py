@@ -38,7 +38,9 @@ PRINTED = {
     ),
     "azure.md": ("status 0", "0 None"),
     "teamviewer.md": ("pushed 0",),
-    "digi.md": ('"data":21.5', "3/DataPoint/greenhouse/celsius INSERTION"),
+    "digi.md": (
+        '"data":21.5', "ACTIVE", "3/DataPoint/greenhouse/celsius INSERTION", None, None,
+    ),  # fmt: skip
     "localcloud.md": ("True", None),
 }
 # Ports that the pages name -> where the ready line has the real one.

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import http.client
+import http.server
 import json
 import socket
 import ssl
@@ -295,6 +296,51 @@ def scripted(play):
         yield script
     finally:
         script.stop()
+
+
+class WebServer:
+    """Answers each request with the next of `answers`: (status, headers, body). requests: seen."""
+
+    def __init__(self, answers):
+        self.requests = []
+        requests = self.requests
+        waiting = list(answers)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                requests.append((self.command, self.path, dict(self.headers), body))
+                status, headers, body = waiting.pop(0)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PUT = do_DELETE = answer
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def arguments(self, **more):
+        given = {"username": USER, "password": PASSWORD, "hostname": "127.0.0.1", "secure": False}
+        return dict(given, port=self.server.server_address[1], timeout=5, **more)
+
+
+@contextlib.contextmanager
+def answering(*answers):
+    server = WebServer(answers)
+    try:
+        yield server
+    finally:
+        server.server.shutdown()
+        server.thread.join()
+        server.server.server_close()
 
 
 class Answer:
