@@ -246,11 +246,23 @@ def board_lwip(tmp_path):
 
 
 def pytest_collection_finish(session):
-    """The emulated board's firmware is made before the first test, whose time that is not."""
+    """
+    The emulated board's firmware is made before the first test, whose time that is not. What a
+    test runs beside rp2's it names: @pytest.mark.firmware("esp32"), ("frozen") for how="frozen".
+    """
     if session.config.option.collectonly or emulator.why_not():
         return
-    if any("board_lwip" in getattr(item, "fixturenames", ()) for item in session.items):
-        emulator.make()
+    wanted = set()
+    for item in session.items:
+        if "board_lwip" in getattr(item, "fixturenames", ()):
+            wanted.add("rp2")
+            for mark in item.iter_markers("firmware"):
+                wanted.update(mark.args)
+    for name in sorted(wanted):
+        if name == "frozen":
+            emulator.make("rp2", frozen=emulator.libraries())
+        else:
+            emulator.make(name)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ _ESP32_POLL = (
     "        if (socket->state == STATE_NEW) {\n"
     "            // New sockets are not connected so set HUP\n",
     "        if (socket->state < 0 && socket->state != _ERR_BADF) {\n"
-    "            ret |= flags & (MP_STREAM_POLL_RD | MP_STREAM_POLL_WR);\n"
+    "            ret |= flags & (MP_STREAM_POLL_RD | MP_STREAM_POLL_WR | MP_STREAM_POLL_HUP);\n"
     "        } else if (socket->state == STATE_NEW) {\n"
     "            // New sockets are not connected so set HUP\n",
 )
@@ -341,10 +341,10 @@ def _build(profile, frozen, tree, place, base):
         done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     if done.returncode:
         lines = (place / "build.log").read_text(errors="replace").splitlines()
-        said = [line for line in lines if "rror" in line][:8] or lines[-8:]
+        said = [line for line in lines if "rror:" in line or "undefined ref" in line][:8]
         raise Missing(
             "the emulated board's firmware does not compile ({} has everything):\n{}".format(
-                place / "build.log", "\n".join("    " + line for line in said)
+                place / "build.log", "\n".join("    " + line for line in said or lines[-8:])
             )
         )
     shutil.copyfile(place / "build" / "firmware.elf", place / "firmware.elf")

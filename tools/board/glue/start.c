@@ -61,9 +61,14 @@ __attribute__((section(".vectors"), used)) static void *const vectors[16 + EXTER
     [16 ... 16 + EXTERNAL_INTERRUPTS - 1] = External_Handler,
 };
 
-// lwIP and newlib call it where they can't go on.
-void abort(void) {
-    static const char text[] = "board: abort()\n";
+// What lwIP, mbedTLS and newlib call where they can't go on.
+void exit(int status) {
+    static const char text[] = "board: a C library ended the program\n";
+    (void)status;
     host_error(text, sizeof(text) - 1);
     host_exit(STATUS_CRASH);
+}
+
+void abort(void) {
+    exit(STATUS_CRASH);
 }
