@@ -252,6 +252,7 @@ class PushSession:
                 " tcp, or disabled (see enable_monitor)" % status,
                 status,
             )
+        stream.confirm()
 
     def _no_message(self):
         return OSError(

@@ -135,7 +135,8 @@ class MQTTLink(MQTTClient):
     reconnecting and subscribing again are its business.
 
     client_id, server, user, password, keepalive (s, 0 = off): as in umqtt.simple, str or bytes.
-        port: 0 for the usual one, 1883, with TLS 8883, with WebSocket 80 and 443.
+        port: 0 for the usual one, 1883, with TLS 8883, with WebSocket 80 and 443. server may be a
+        list of "host:port": after a failure the next one is tried, the one that worked first.
     ssl, ssl_params: what netstream.tls_context() takes; "server_hostname" in the dict overrides
         the name to verify.
     credentials: a callable asked at each connect -> (user, password) or (user, password, lifetime
@@ -148,6 +149,7 @@ class MQTTLink(MQTTClient):
     timeout: seconds for each wait (dialling, handshake, CONNACK, SUBACK, PINGRESP, a stalled
         packet; acknowledgements: twice).
     websocket: path for MQTT over WebSocket, such as "/mqtt" (needs websocket_stream.py).
+    resolver: what looks names up, see netstream.NetStream; None: the port, which may block.
 
     Hooks, all None at first; those of the program's own callbacks that raise have their exception
     come out of do_next(), and the message counts as taken. None of them may call do_next().
@@ -185,6 +187,7 @@ class MQTTLink(MQTTClient):
         max_packet=2048,
         timeout=10,
         websocket=None,
+        resolver=None,
     ):
         if not 0 <= keepalive < 65536:
             raise ValueError("keepalive: 0 to 65535 s")
@@ -196,7 +199,12 @@ class MQTTLink(MQTTClient):
         super().__init__(_encode(client_id, "client_id"), server, port, user, password, keepalive)
         params = ssl if isinstance(ssl, dict) else ssl_params
         self._stream = Stream(
-            server, port, tls_context(ssl, ssl_params), params.get("server_hostname"), timeout
+            server,
+            port,
+            tls_context(ssl, ssl_params),
+            params.get("server_hostname"),
+            timeout,
+            resolver,
         )
         self._stream.path = websocket
         self.credentials = credentials
@@ -558,6 +566,8 @@ class MQTTLink(MQTTClient):
                 min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms) * _random16()
                 >> 16
             )
+            if self._wait < self._stream.retry_ms:
+                self._wait = self._stream.retry_ms
             self._failures += 1
         elif up and not self._out:
             try:
@@ -828,6 +838,7 @@ class MQTTLink(MQTTClient):
                 ).split(",")
                 pid &= 255
                 raise MQTTException(pid, "refused: " + (why[pid - 1] if pid < 6 else "?"))
+            self._stream.confirm()
             self._up = True
             self._renewing = False
             self._up_at = ticks_ms()

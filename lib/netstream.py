@@ -3,19 +3,25 @@
 #
 # Opening is a generator: whoever drives it decides how long to wait between two steps. Reading and
 # writing return at once. Every wait has a deadline, TLS is verified unless the program says
-# otherwise in so many words, and an error tells the cure. Only the DNS look-up may block
-# (MicroPython has no other); an address that worked is used again before DNS is asked again.
+# otherwise in so many words, and an error tells the cure. Only the port's own DNS look-up may
+# block; resolver.Resolver does it without.
+#
+# Which address is dialled (the one policy of all services): one that confirm() was called for is
+# dialled again first. One that was not has failed, and the next of the host's addresses has its
+# turn; after the last one the next host of the list, whose addresses are then looked up anew.
 
+import gc
 import select
 import socket
+import sys
 import time
-from errno import EINPROGRESS
+from errno import EALREADY, EINPROGRESS, ENOMEM, ETIMEDOUT
 
 from micropython import const
 
 _EAGAIN = const(11)
 _ECONNRESET = const(104)
-_ETIMEDOUT = const(110)
+_EHOSTUNREACH = const(113)
 _IPPROTO_TCP = const(6)
 _TCP_NODELAY = const(1)
 _IN = const(1)
@@ -23,48 +29,56 @@ _OUT = const(4)
 _ERR_HUP = const(24)
 # What older TLS ports raise for "not yet": EAGAIN, and mbedTLS's WANT_READ and WANT_WRITE.
 _NOT_YET = (_EAGAIN, -_EAGAIN, -26880, -26752)
+# What a second connect() says of a connection that stands: EISCONN, in Linux's, newlib's and BSD's
+# numbers, and EALREADY.
+_STANDS = (106, 127, 56, EALREADY)
+# Made once: with no heap left, a clause that must build its tuple fails itself.
+_FAULTS = (OSError, ValueError)
+_NO_REASON = (MemoryError, ImportError)
+
+# lwIP's memory for all connections is 8000 bytes. Where it ends before the send buffer does, a
+# write blocks for ten seconds, on a non-blocking socket too. Handed over in pieces of at most
+# this size the send buffer ends first. TLS makes a record of each, 29 bytes longer.
+_PIECE = const(512)
+_PIECE_TLS = const(256)
+_ANY_SIZE = const(65536)
+# What one write takes of that memory beside its bytes, about: headers, pbuf, a TLS record's frame.
+_WRITE_COST = const(128)
+# A socket that is closed while its peer is silent keeps its place for so long on lwIP (ms).
+_LINGER = const(10000)
+# Ports whose sockets never block once they are told not to, and which may lack TCP_NODELAY.
+_LARGE = ("linux", "darwin", "win32", "webassembly", "esp32")
 
 
 class TLSError(OSError):
     """
     The peer could not be trusted, or TLS could not be agreed on.
 
-    args[1] starts with a word a program can test: "clock", "expired", "host", "ca" or "handshake";
-    the rest tells the cure.
+    args[1] starts with a word a program can test: "clock", "expired", "host", "ca", "memory" or
+    "handshake"; the rest tells the cure.
     """
 
 
-def load(source, label=b"CERTIFICATE"):
+def load_once(name):
     """
-    Return the certificates or keys in source, each as DER, in a list.
+    Import a module for one use: what it takes of the heap is free again when the caller lets go.
 
-    source: a file name, or the PEM or DER itself as str or bytes. label: how the PEM blocks to
-        take end their BEGIN line. Raises ValueError when the file can't be read or the PEM holds
-        no such block.
+    Raises ImportError, MemoryError.
     """
-    if isinstance(source, str):
-        if "-----BEGIN" in source:
-            source = source.encode()
-        else:
-            try:
-                with open(source, "rb") as f:
-                    source = f.read()
-            except OSError:
-                raise ValueError("can't read file " + source)
-    if not source or b"-----BEGIN" not in source:
-        return [source]
-    # Not every build of MicroPython has mbedTLS's PEM parser (the unix port lacks it); all of them
-    # have base64.
-    from binascii import a2b_base64
+    module = __import__(name)
+    sys.modules.pop(name, None)
+    return module
 
-    found = []
-    for block in source.split(b"-----BEGIN ")[1:]:
-        block = block.split(b"-----")
-        if block[0].endswith(label):
-            found.append(a2b_base64(block[1]))
-    if not found:
-        raise ValueError("PEM without " + label.decode())
-    return found
+
+def reason(short, what, *args):
+    """
+    Return what the function `what` of reasons.py says to args; `short` when there is no heap left
+    to load it, or no such file.
+    """
+    try:
+        return getattr(load_once("reasons"), what)(*args)
+    except _NO_REASON:
+        return short
 
 
 def tls_context(ssl, params=None):
@@ -80,29 +94,7 @@ def tls_context(ssl, params=None):
         ssl = params or {"ca": None}
     if not ssl or hasattr(ssl, "wrap_socket"):
         return ssl or None
-    if not isinstance(ssl, dict):
-        raise ValueError("ssl: pass a dict or an SSLContext")
-    import tls
-
-    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    get = ssl.get
-    ca = get("ca") or get("cadata")
-    what = "ca"
-    try:
-        if ca:
-            for der in load(ca):
-                context.load_verify_locations(der)
-        elif get("verify", True):
-            # A board has no store of root certificates to fall back on.
-            raise ValueError("pass the service's root certificate, ssl={'ca': 'ca.der'}")
-        else:
-            context.verify_mode = tls.CERT_NONE
-        if get("cert"):
-            what = "cert or key"
-            context.load_cert_chain(load(get("cert"))[0], load(get("key"), b"KEY")[0])
-    except (OSError, ValueError, TypeError) as e:
-        raise ValueError("ssl: bad %s: %s" % (what, e))
-    return context
+    return load_once("tls_setup").context(ssl)
 
 
 def clock_is_set():
@@ -113,29 +105,85 @@ def clock_is_set():
     return time.gmtime()[0] >= 2024
 
 
+def places(host, port):
+    """
+    Return [(host, port), ...] of what a program gives as its server.
+
+    host: a name or an address, "host:port", "[IPv6 address]:port", or a list or tuple of such
+        texts. port: the number, or its digits as text, of those that have none of their own.
+    Raises ValueError that names what can't be used.
+    """
+    found = []
+    for text in (host,) if isinstance(host, str) else host:
+        own = port
+        if not isinstance(text, str):
+            raise ValueError("server: a text such as 'host:port', or a list of them")
+        name = text
+        if text[:1] == "[":
+            name, bracket, rest = text[1:].partition("]")
+            if not bracket or rest and rest[0] != ":":
+                raise ValueError("server: %s has no [address]:port" % text)
+            own = rest[1:] or port
+        elif text.count(":") == 1:
+            name, _, own = text.partition(":")
+        try:
+            own = int(own)
+        except (ValueError, TypeError):
+            own = 0
+        if not name or not 0 < own < 65536:
+            raise ValueError("server, port: %s needs a host and a port from 1 to 65535" % text)
+        found.append((name, own))
+    if not found:
+        raise ValueError("server: an empty list")
+    return found
+
+
+def host_port(host, port):
+    """Return "host:port" as it is written in texts and HTTP headers, brackets round IPv6."""
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+
+
 class NetStream:
     """
     One connection, opened as often as needed.
 
-    host, port: where to; ssl: a context of tls_context(), or None; name: the host name the
-        certificate must carry and SNI sends (default: host); timeout: seconds that opening, and a
-        write that makes no headway, may take.
+    host, port: where to, in any form that places() takes; of several hosts the one that worked is
+        dialled first. ssl: a context of tls_context(), or None; name: the host name the
+        certificate must carry and SNI sends (default: the host dialled); timeout: seconds that
+        opening, and a write that makes no headway, may take.
+    resolver: an object whose generator resolve(host) yields where it would wait and returns a
+        list of IPv4 addresses as text, in order of use, such as resolver.Resolver(); None uses the
+        port's own look-up, which may block.
 
-    Raises OSError with a text that names what went wrong; TLSError when the peer can't be trusted.
+    Raises OSError with a text that names what went wrong; TLSError when the peer can't be trusted;
+    ValueError for a host or port that can't be used.
     """
 
-    want = _IN  # what a wait is for
-    sock = _raw = _address = None
-    _polled = _due = 0
-    _handshaking = False
-
-    def __init__(self, host, port, ssl=None, name=None, timeout=10):
-        self.host = host
-        self.port = port
+    def __init__(self, host, port, ssl=None, name=None, timeout=10, resolver=None):
+        self._places = places(host, port)
+        self.host, self.port = self._places[0]  # the one being dialled
+        self.name = name or self.host  # what the certificate must carry
+        self._own_name = name
         self.ssl = ssl
-        self.name = name or host
         self.timeout_ms = int(timeout * 1000)
+        self.resolver = resolver
+        self.want = _IN  # what a wait is for, as poll's flags
+        self.retry_ms = 0  # the next open() makes no sense before so many ms
+        # About how many bytes of the network's memory hold what was sent since anything was last
+        # heard, and whether the program must see to it that these stay few.
+        self.unheard = 0
+        self.bounded = False
+        self.sock = self._raw = None  # what is read and written; the TCP socket under it
         self._poll = select.poll()
+        self._polled = 0  # what _raw is registered for; 0: it isn't
+        self._due = 0  # ticks: end of start_clock()'s time
+        self._handshaking = False  # nothing has been written over TLS yet
+        self._again = 0  # bytes that an unfinished TLS write was called with: repeat them
+        self._most = _ANY_SIZE  # most bytes to hand over at once
+        self._address = None  # dialled last, of getaddrinfo()
+        self._confirmed = False  # the service behind _address has answered
+        self._found = []  # addresses of `host` that have not had their turn
+        self._place = self._turn = 0  # which of _places is dialled; which is looked up next
 
     def start_clock(self):
         """Give what follows `timeout` from now."""
@@ -146,48 +194,97 @@ class NetStream:
         Raise OSError(ETIMEDOUT) when start_clock() was called longer ago than `timeout`. what: the
         thing awaited.
         """
-        if time.ticks_diff(self._due, time.ticks_ms()) <= 0:
-            raise OSError(_ETIMEDOUT, "no %s within %d ms" % (what, self.timeout_ms))
+        # An age of more than 2**29 ms shows as time to come.
+        if not 0 < time.ticks_diff(self._due, time.ticks_ms()) <= self.timeout_ms:
+            raise OSError(ETIMEDOUT, "no %s within %d ms" % (what, self.timeout_ms))
+
+    def confirm(self):
+        """
+        Say that the service has answered: to be called once in each connection, at the first
+        thing that only the service itself can have said (MQTT's CONNACK, HTTP's status line).
+
+        The address is dialled first from now on. One that takes TCP or TLS and no more has failed:
+        the next open() goes on with the next address.
+        """
+        self._confirmed = True
+        self._turn = self._place
 
     def open(self):
         """
         A generator that connects; it yields wherever it would wait: call wait(), then go on with
         it.
 
-        The TLS handshake follows with the first write (send() waits for it): every protocol here
-        lets the client speak first.
+        Each address may take `timeout`. The TLS handshake follows with the first write (send()
+        waits for it): every protocol here lets the client speak first.
         """
         self.close()
+        self.retry_ms = 0
         if self.ssl and not clock_is_set():
             raise TLSError(-1, "clock not set: sync NTP before connecting")
-        known, self._address = self._address, None
-        try:
-            found = (known,) if known else socket.getaddrinfo(self.host, self.port)
-        except OSError as e:
-            raise OSError(e.args[0], "DNS can't resolve %s: check name and network" % self.host)
-        for address in found:
-            if address[1] != socket.SOCK_STREAM:
-                continue
+        looked_up = 0
+        failed = address = None
+        if self._confirmed:
+            address = self._address
+        self._confirmed = False
+        while True:
+            if failed:
+                yield  # the step that has failed was long enough
+            if not address:
+                if not self._found:
+                    if looked_up == len(self._places):
+                        raise failed
+                    looked_up += 1
+                    try:
+                        yield from self._look_up()
+                    except OSError as e:
+                        failed = e
+                        continue
+                address = self._found.pop(0)
             self.start_clock()
             try:
                 yield from self._dial(address)
                 break
             except OSError as e:
-                failed = e
                 self.close()
-        else:
-            raise OSError(
-                failed.args[0], "can't connect to %s:%d: %s" % (self.host, self.port, failed)
-            )
+                failed = OSError(
+                    e.args[0],
+                    "can't connect to %s: %s"
+                    % (host_port(self.host, self.port), e.args[1] if len(e.args) > 1 else e),
+                )
+                address = None
         self._address = address
         if self.ssl:
-            self._handshaking = True
-            self.sock = self.ssl.wrap_socket(
-                self._raw, server_hostname=self.name, do_handshake_on_connect=False
-            )
+            self._wrap()
+
+    def _look_up(self):
+        # The addresses of the host whose turn it is, in order of use, into _found.
+        self._place = self._turn
+        self._turn = (self._turn + 1) % len(self._places)
+        if len(self._places) > 1:
+            self.host, self.port = self._places[self._place]
+            self.name = self._own_name or self.host
+        host = self.host
+        texts = (host,)
+        if self.resolver and not (":" in host or host.replace(".", "").isdigit()):
+            texts = yield from self.resolver.resolve(host)
+        try:
+            for text in texts:
+                for address in socket.getaddrinfo(text, self.port):
+                    if address[1] == socket.SOCK_STREAM:
+                        self._found.append(address)
+        except OSError as e:
+            raise OSError(e.args[0], "DNS can't resolve %s: check name and network" % host)
+        if not self._found:
+            raise OSError(_EHOSTUNREACH, "DNS has no address of %s: check the name" % host)
 
     def _dial(self, address):
-        self.sock = self._raw = sock = socket.socket(address[0], address[1], address[2])
+        try:
+            self.sock = self._raw = sock = socket.socket(address[0], address[1], address[2])
+        except OSError as e:
+            if e.errno != ENOMEM:
+                raise
+            self.retry_ms = _LINGER
+            raise OSError(ENOMEM, reason("no socket is free", "no_socket"))
         sock.setblocking(False)
         try:
             sock.connect(address[-1])
@@ -196,21 +293,56 @@ class NetStream:
                 raise
         self._poll.register(sock, _OUT)
         self._polled = self.want = _OUT
-        while True:
-            flags = self.wait(0)
-            if flags & _ERR_HUP:
-                # A second connect tells why the first one failed (MicroPython has no getsockopt).
-                sock.connect(address[-1])
-                raise OSError(_ECONNRESET)
-            if flags:
-                break
+        flags = self.wait(0)
+        while not flags:
             self.in_time("answer")
             yield
+            flags = self.wait(0)
+        if flags & _ERR_HUP:
+            # A read tells why it failed: asked by a second connect(), lwIP says EBADF.
+            sock.readinto(bytearray(1))
+            raise OSError(_ECONNRESET)
         try:
-            # Without it Nagle's algorithm holds the tail of a packet back for a delayed ACK.
-            sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
-        except (OSError, AttributeError):
-            pass
+            # An ESP32's poll shows a refused connection as one that stands. This tells.
+            sock.connect(address[-1])
+        except OSError as e:
+            if e.errno not in _STANDS:
+                raise
+        self._set_up(sock)
+
+    def _set_up(self, sock):
+        # TCP_NODELAY: without it Nagle's algorithm holds the tail of a packet back for a delayed
+        # ACK. Not on lwIP, which has another number for it: there every write takes one of 32
+        # places then, and the 33rd small one on a silent line blocks for ten seconds.
+        nodelay = getattr(socket, "TCP_NODELAY", sys.platform in _LARGE)
+        self.bounded = nodelay != _TCP_NODELAY
+        self._most = _ANY_SIZE
+        if self.bounded:
+            self._most = _PIECE_TLS if self.ssl else _PIECE
+        else:
+            try:
+                sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+            except (OSError, AttributeError):
+                pass
+
+    def _wrap(self):
+        # On a Pico W and its kind TLS takes its 17 KB in one piece from the heap of Python.
+        gc.collect()
+        self._handshaking = True
+        try:
+            self.sock = self.ssl.wrap_socket(
+                self._raw, server_hostname=self.name, do_handshake_on_connect=False
+            )
+        except MemoryError:
+            self._no_memory()
+        except OSError as e:
+            if e.errno != ENOMEM:
+                raise
+            self._no_memory()
+
+    def _no_memory(self):
+        self.close()  # first: the text needs memory, too
+        raise OSError(ENOMEM, reason("out of memory", "memory"))
 
     def wait(self, ms):
         """
@@ -232,23 +364,36 @@ class NetStream:
         """
         try:
             n = self.sock.readinto(buf)
-        except (OSError, ValueError) as e:
+        except _FAULTS as e:
             n = self._explain(e)
-        if n == 0:
+        if n:
+            self.unheard = 0
+        elif n == 0:
             raise OSError(_ECONNRESET, "connection closed by the peer")
         return n
 
     def write(self, buf, off, n):
         """
-        Write n bytes of buf from off. Return how many were taken: 0 when there is no room yet.
+        Write n bytes of buf from off, or as many as may be handed over at once. Return how many
+        were taken. 0 means that there is no room yet: offer the same bytes again, before others.
         """
+        if self._again:
+            # TLS has made a record of so many bytes already: with others behind them it would
+            # take those for sent, too.
+            n = min(n, self._again)
+        elif n > self._most:
+            n = self._most
         try:
             sent = self.sock.write(buf, off, n)
-        except (OSError, ValueError) as e:
+        except _FAULTS as e:
             sent = self._explain(e)
         if sent:
             self._handshaking = False
+            self._again = 0
+            self.unheard += sent + _WRITE_COST
             return sent
+        if self.ssl:
+            self._again = n
         # In mid-handshake the next word is usually the peer's.
         self.want = _IN if self._handshaking else _OUT
         return 0
@@ -256,15 +401,21 @@ class NetStream:
     def send(self, buf):
         """
         A generator that writes all of buf (through the TLS handshake, if that is still to come).
+        `timeout` counts from the last bytes that were taken.
         """
         self.start_clock()
         off = 0
         while True:
-            off += self.write(buf, off, len(buf) - off)
+            n = self.write(buf, off, len(buf) - off)
+            off += n
             if off >= len(buf):
                 self.want = _IN
                 return
-            self.in_time("TLS handshake" if self._handshaking else "room to write")
+            if n:
+                self.start_clock()
+                self.want = _OUT
+            else:
+                self.in_time("TLS handshake" if self._handshaking else "room to write")
             yield
 
     def _explain(self, e):
@@ -272,30 +423,32 @@ class NetStream:
         # number.
         if e.args and e.args[0] in _NOT_YET:
             return None
-        text = str(e)
-        for sign, cure in (
-            ("future", "clock: certificate not valid yet; sync NTP"),
-            ("expired", "expired: certificate has ended, or the clock is wrong"),
-            ("Common Name", "host: certificate is not for " + self.name),
-            ("trusted CA", "ca: not signed by the given ca; pass the service's root"),
-        ):
-            if sign in text:
+        if self.ssl:
+            short = "handshake" if self._handshaking else None
+            cure = reason(short, "tls", e, self.name, self._handshaking)
+            if cure:
                 raise TLSError(-1, cure)
-        if self._handshaking:
-            raise TLSError(-1, "handshake: " + text)
         raise OSError(e.args[0], "connection lost")
 
     def close(self):
         """Close the connection; harmless when there is none."""
+        sock, raw = self.sock, self._raw
         if self._polled:
-            self._poll.unregister(self._raw)
             self._polled = 0
-        # After a failed handshake the TLS object has let go of its socket: close both.
-        for sock in (self.sock, self._raw):
-            if sock:
-                try:
-                    sock.close()
-                except OSError:
-                    pass
+            self._poll.unregister(raw)
         self.sock = self._raw = None
         self._handshaking = False
+        self._again = self.unheard = 0
+        # After a failed handshake the TLS object has let go of its socket: close both.
+        _shut(sock)
+        if raw is not sock:
+            _shut(raw)
+
+
+def _shut(sock):
+    # One that can't be closed is left to the collector, and must not keep the next from opening.
+    try:
+        if sock:
+            sock.close()
+    except Exception:
+        pass

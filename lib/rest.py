@@ -196,6 +196,7 @@ class Response:
                     raise ValueError
             except ValueError:
                 raise OSError(_EPROTO, "the server doesn't speak HTTP")
+            self._session._stream.confirm()
             self.headers = headers = {}
             for _ in range(_LINES):
                 text = None

@@ -12,7 +12,7 @@ from hashlib import sha1
 
 from micropython import const
 
-from netstream import NetStream
+from netstream import NetStream, host_port
 
 _ECONNRESET = const(104)
 _EPROTO = const(71)
@@ -73,9 +73,9 @@ class WebSocketStream(NetStream):
         self._control = None  # payload of a control frame being read
         self._expected = _BINARY  # or 0x80, a continuation, within a fragmented message
         key = _base64(os.urandom(16))
-        host = self.name
-        if self.port != (443 if self.ssl else 80):
-            host += ":%d" % self.port
+        host = host_port(self.name, self.port)
+        if self.port == (443 if self.ssl else 80):
+            host = host[: host.rfind(":")]
         yield from self.send(
             b"GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: %s\r\n"

@@ -23,6 +23,8 @@ class Shared(NamedTuple):
 # What the services share, from the ground up: a file may import those above it in this list, and
 # no other file of lib/. A service's own files may import all of them.
 SHARED = (
+    Shared("tls_setup", seldom=True),
+    Shared("reasons", seldom=True),
     Shared("netstream"),
     Shared("resolver", seldom=True),
     Shared("websocket_stream", seldom=True),

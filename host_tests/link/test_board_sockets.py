@@ -227,18 +227,12 @@ def talk(port, ssl=None, name=None, size=3000):
         stream.close()
 """
 
-_WARNING = pytest.mark.xfail(
-    reason="TCP_NODELAY is set with Linux's number, whatever the board's is", strict=True
-)
 _STALLS = pytest.mark.xfail(
     reason="more than lwIP's heap can hold is handed over on a silent line", strict=True
 )
-_REASON = pytest.mark.xfail(
-    reason="why a connect failed is asked by a second connect()", strict=True
-)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("lwip", marks=_WARNING), "esp32"])
+@pytest.mark.parametrize("kind", ["lwip", "esp32"])
 def test_a_stream_does_nothing_that_would_block_or_warn(board, kind, echo):
     got = board.run(
         STREAM + "report(got=talk(port), bad=line.violations)",
@@ -248,9 +242,7 @@ def test_a_stream_does_nothing_that_would_block_or_warn(board, kind, echo):
     assert got == {"got": 3000, "bad": []}
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("lwip", marks=_REASON), pytest.param("esp32", marks=_REASON)]
-)
+@pytest.mark.parametrize("kind", ["lwip", "esp32"])
 def test_a_refusal_is_told_as_one(board, kind, closed_port):
     got = board.run(
         STREAM + "report(said=talk(port))", path=path_of(kind), port=closed_port

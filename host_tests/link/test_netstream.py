@@ -255,23 +255,276 @@ netstream.socket = Sockets
 stream = NetStream("localhost", port)
 for _ in range(3):
     drive(stream.open(), stream)
+    stream.confirm()
+    again = len(asked)
+for _ in range(2):
+    drive(stream.open(), stream)  # confirmed once more, and then not
 stream.close()
-again = len(asked)
-stream.port = 1
-stream._address = socket.getaddrinfo("127.0.0.1", 1)[0]
-try:
-    drive(stream.open(), stream)
-except OSError:
-    pass
-stream.port = port
-drive(stream.open(), stream)
 port = 1
-report(again=again, after_failure=len(asked), said=talk(host="no-such-host.invalid"))
+report(again=again, unconfirmed=len(asked), said=talk(host="no-such-host.invalid"))
 """
     )
     report = board.run(source, port=echo().port).report
-    assert report["again"] == 1 and report["after_failure"] == 2
+    assert report["again"] == 1 and report["unconfirmed"] == 2
     assert report["said"].startswith("OSError: DNS can't resolve no-such-host.invalid")
+
+
+# ---- which address is dialled
+
+# names: what the look-up says of each name, a list of ports on 127.0.0.1; asked, dialled: what
+# happened. attempt(service_answers) is one connection, as a service's client makes it.
+POLICY = (
+    STREAM
+    + """
+import socket as real
+names = {}
+asked = []
+dialled = []
+class Sockets:
+    SOCK_STREAM = real.SOCK_STREAM
+    @staticmethod
+    def socket(*args):
+        return real.socket(*args)
+    @staticmethod
+    def getaddrinfo(host, port):
+        asked.append(host)
+        if host not in names:
+            raise OSError(-2)
+        return [
+            [one for one in real.getaddrinfo("127.0.0.1", found) if one[1] == real.SOCK_STREAM][0]
+            for found in names[host]
+        ]
+netstream.socket = Sockets
+
+def attempt(stream, answers):
+    buf = bytearray(10)
+    try:
+        drive(stream.open(), stream)
+        drive(stream.send(b"who"), stream)
+        stream.start_clock()
+        while not stream.readinto(buf):
+            stream.in_time("answer")
+            stream.wait(20)
+        if answers:
+            stream.confirm()
+        return "up"
+    except OSError as e:
+        return str(e.args[-1])
+    finally:
+        stream.close()
+"""
+)
+
+
+class HangsUp(EchoServer):
+    """Takes connections and closes them: an address whose service has moved."""
+
+    def _serve(self, connection):
+        connection.close()
+
+
+@pytest.fixture
+def hangs_up():
+    server = HangsUp()
+    yield server.port
+    server.stop()
+
+
+def test_pain_29_an_address_counts_once_the_service_has_answered(board, echo, hangs_up):
+    source = (
+        POLICY
+        + """
+names["svc"] = [gone, port]
+stream = NetStream("svc", 1)
+first = attempt(stream, True)
+second = attempt(stream, True)
+looked_up = len(asked)
+third = attempt(stream, True)
+report(first=first, rest=[second, third], looked_up=looked_up, after=len(asked))
+"""
+    )
+    report = board.run(source, port=echo().port, gone=hangs_up).report
+    assert report["first"] != "up"  # it took TCP, and no more
+    assert report["rest"] == ["up", "up"]
+    assert report["looked_up"] == report["after"] == 1
+
+
+class Moves(EchoServer):
+    """Answers its first connection; then the service has moved, and this hangs up."""
+
+    def _serve(self, connection):
+        if self.names:
+            connection.close()
+        self.names.append("served")
+        super()._serve(connection)
+
+
+@pytest.fixture
+def moves():
+    server = Moves()
+    yield server.port
+    server.stop()
+
+
+def test_pain_29_a_service_that_moves_is_looked_up_again(board, echo, moves):
+    source = (
+        POLICY
+        + """
+names["svc"] = [port]
+stream = NetStream("svc", 1)
+said = [attempt(stream, True)]
+names["svc"] = [other]
+said += [attempt(stream, True) for _ in range(3)]
+report(said=said, asked=asked)
+"""
+    )
+    report = board.run(source, port=moves, other=echo().port).report
+    said = report["said"]
+    assert said[0] == "up" and said[1] != "up" and said[2:] == ["up", "up"]
+    assert report["asked"] == ["svc", "svc"]
+
+
+def test_pain_29_addresses_that_refuse_tcp_are_passed_over_at_once(board, echo):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    source = (
+        POLICY
+        + """
+names["svc"] = [closed, closed, port]
+stream = NetStream("svc", 1)
+report(said=attempt(stream, True))
+"""
+    )
+    assert board.run(source, port=echo().port, closed=closed).report["said"] == "up"
+
+
+def test_pain_30_an_empty_answer_of_the_look_up_is_told_and_asked_again(board, echo):
+    source = (
+        POLICY
+        + """
+names["svc"] = []
+stream = NetStream("svc", 1)
+said = [attempt(stream, True)]
+names["svc"] = [port]
+said.append(attempt(stream, True))
+report(said=said)
+"""
+    )
+    said = board.run(source, port=echo().port).report["said"]
+    assert said == ["DNS has no address of svc: check the name", "up"]
+
+
+def test_pain_72_of_several_servers_the_next_after_a_failure_the_one_that_worked_first(
+    board, echo, hangs_up
+):
+    source = (
+        POLICY
+        + """
+names["a"] = [gone]
+names["b"] = [port]
+stream = NetStream(["a:1", "b", "c:7"], 2)
+said = [attempt(stream, True) for _ in range(4)]
+report(said=said, asked=asked, host=stream.host, port=stream.port)
+"""
+    )
+    report = board.run(source, port=echo().port, gone=hangs_up).report
+    assert report["said"][0] != "up" and report["said"][1:] == ["up"] * 3
+    assert report["asked"] == ["a", "b"]
+    assert (report["host"], report["port"]) == ("b", 2)
+
+
+def test_pain_72_when_all_servers_fail_the_error_names_the_last_and_it_goes_round(board, echo):
+    source = (
+        POLICY
+        + """
+stream = NetStream(["a:1", "b:2"], 2)
+said = [attempt(stream, True)]
+names["a"] = [port]
+said.append(attempt(stream, True))
+report(said=said)
+"""
+    )
+    said = board.run(source, port=echo().port).report["said"]
+    assert said == ["DNS can't resolve b: check name and network", "up"]
+
+
+def test_a_resolver_of_ones_own(board, echo):
+    source = (
+        POLICY
+        + """
+class Resolver:
+    answers = ["10.255.255.1x", "127.0.0.1"]
+    def resolve(self, host):
+        asked.append("resolver:" + host)
+        yield
+        if host == "nowhere":
+            raise OSError(-2, "no such name: nowhere")
+        return self.answers[1:]
+names["127.0.0.1"] = [port]
+stream = NetStream("svc", port, resolver=Resolver())
+said = attempt(stream, True)
+direct = attempt(NetStream("127.0.0.1", port, resolver=Resolver()), True)
+lost = attempt(NetStream("nowhere", port, resolver=Resolver()), True)
+report(said=said, direct=direct, lost=lost, asked=asked)
+"""
+    )
+    report = board.run(source, port=echo().port).report
+    assert report["said"] == report["direct"] == "up"
+    assert report["lost"] == "no such name: nowhere"
+    assert report["asked"] == [
+        "resolver:svc", "127.0.0.1", "127.0.0.1", "resolver:nowhere"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "host, port, found",
+    [
+        ("example.org", 1883, [("example.org", 1883)]),
+        ("example.org", "1883", [("example.org", 1883)]),
+        ("example.org:8883", 1883, [("example.org", 8883)]),
+        ("::1", 1883, [("::1", 1883)]),
+        ("[::1]", 1883, [("::1", 1883)]),
+        ("[fe80::2]:99", 1883, [("fe80::2", 99)]),
+        (["a", "b:2", "[::1]:3"], 1, [("a", 1), ("b", 2), ("::1", 3)]),
+    ],
+)
+def test_pain_43_hosts_and_ports_as_programs_give_them(board, host, port, found):
+    source = STREAM + "report(found=netstream.places(host, port))"
+    report = board.run(source, host=host, port=port).report
+    assert [tuple(one) for one in report["found"]] == found
+
+
+@pytest.mark.parametrize(
+    "host, port",
+    [
+        ("h", "x"),
+        ("h", "1883x"),
+        ("h", 0),
+        ("h", 65536),
+        ("h", None),
+        ("", 1),
+        ("[::1", 1),
+        ("[::1]x", 1),
+        (["h", 5], 1),
+        ([], 1),
+        ("h:", 1),
+        (":1", 1),
+    ],
+)
+def test_pain_45_a_host_or_port_that_can_not_be_is_an_error_that_names_the_option(
+    board, host, port
+):
+    source = (
+        STREAM
+        + """
+try:
+    said = NetStream(host, port)
+except ValueError as e:
+    said = str(e)
+report(said=str(said))
+"""
+    )
+    assert board.run(source, host=host, port=port).report["said"].startswith("server")
 
 
 def test_pain_22_end_of_stream_is_an_error_and_not_nothing_yet(board):

@@ -17,6 +17,8 @@ class FakeStream:
 
     timeout_ms = 10000
     want = 1
+    retry_ms = unheard = 0
+    bounded = False
 
     def __init__(self, pieces=(), room=(1 << 30,), poison=0):
         self.pieces = list(pieces)
@@ -67,6 +69,9 @@ class FakeStream:
         pass
 
     def in_time(self, what):
+        pass
+
+    def confirm(self):
         pass
 
     def close(self):
