@@ -8,9 +8,11 @@ process id when the test ends, and what it said is shown when the test failed.
 """
 
 import json
+import os
 import textwrap
 from pathlib import Path
 
+import build
 import heap32 as heap32_tool
 import processes
 import pytest
@@ -227,11 +229,20 @@ def _show(process):
 @pytest.fixture(params=["micropython", "cpython"])
 def board(request, tmp_path):
     """A Board; the test runs once for each interpreter."""
+    if request.param == "cpython" and os.environ.get("PICOLINK_BUILT"):
+        pytest.skip("what tools/build.py makes is for MicroPython")
     if request.param == "micropython" and not workshop.micropython():
         pytest.skip(workshop.why_no_micropython())
     made = Board(request.param, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def built_path(tmp_path_factory):
+    """What tools/build.py makes of lib/, as PICOLINK_BUILT takes it."""
+    output = tmp_path_factory.mktemp("build")
+    return build.search_path(build.build(output=output), output)
 
 
 @pytest.fixture

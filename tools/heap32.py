@@ -15,9 +15,19 @@ from pathlib import Path
 
 import workshop
 
+# Names that every firmware with a network holds, since its own socket, select, tls and os modules
+# are made of them: a program that uses them pays for none. This build has no such modules.
+HELD = """
+    socket getaddrinfo AF_INET SOCK_STREAM SOCK_DGRAM bind listen accept connect send recv sendto
+    recvfrom settimeout setblocking setsockopt makefile read readinto readline write close select
+    poll POLLIN POLLOUT POLLERR POLLHUP register unregister modify ipoll SSLContext
+    PROTOCOL_TLS_CLIENT PROTOCOL_TLS_SERVER CERT_NONE CERT_OPTIONAL CERT_REQUIRED verify_mode
+    load_cert_chain load_verify_locations wrap_socket server_side server_hostname
+    do_handshake_on_connect cipher urandom tls ssl
+    """.split()
 # Modules that this build lacks and lib/ imports. `u` names are what umqtt.simple 1.3.4 asks for.
 _STAND_INS = {
-    "socket.py": "class socket:\n pass\n",
+    "socket.py": "class socket:\n pass\nclass _Held:\n {} = 0\n".format(" = ".join(HELD)),
     "ssl.py": "class SSLContext:\n pass\n",
     "machine.py": "",
     "network.py": "",
@@ -65,8 +75,7 @@ def library():
     The device's file system as {path: bytes}: all of lib/ and umqtt, as .mpy or as source, and
     stand-ins.
     """
-    files = {"/lib/" + name: text.encode() for name, text in _STAND_INS.items()}
-    files.update(_LACKING)
+    files = stand_ins()
     for top in (workshop.DEVICE_LIB, workshop.LIB):
         for path in sorted(top.rglob("*.py")):
             name = "/lib/" + path.relative_to(top).as_posix()
@@ -111,15 +120,53 @@ def run(*steps, files=None, timeout=60):
     return Result(heap, out)
 
 
+def stand_ins():
+    """{path: bytes} of the modules that this build lacks, on a device's file system."""
+    files = {"/lib/" + name: text.encode() for name, text in _STAND_INS.items()}
+    files.update(_LACKING)
+    return files
+
+
+def built(files):
+    """A device's file system, as library(), with built files: {path below lib/: bytes}."""
+    found = stand_ins()
+    found.update(("/lib/" + name, content) for name, content in files.items())
+    return found
+
+
 def import_cost(*modules, files=None):
     """
     Bytes of heap that importing each module takes, in the order given: {module: bytes}.
 
     What the stand-ins and MicroPython's own modules take is spent before, so that a figure is the
-    module's own and that of what it imports and the ones before it have not.
+    module's own and that of what it imports and the ones before it have not. The table of names
+    grows in large steps; a figure holds the steps of a board where these imports are the first.
     """
-    spent = {name[:-3] for name in _STAND_INS} | {"struct", "binascii", "time", "select", "json"}
+    # `os` is a package of Python code in this build, in C on a board.
+    spent = {name[:-3] for name in _STAND_INS}
+    spent |= {"struct", "binascii", "time", "select", "json", "os", "micropython"}
     first = "".join("import {}\n".format(name) for name in sorted(spent))
-    steps = ["import {}".format(module) for module in modules]
-    heap = run(first, *steps, files=files).heap[1:]
-    return {module: after - before for module, before, after in zip(modules, heap, heap[1:])}
+    told = "\nmicropython.qstr_info()"
+    steps = ["import {}".format(module) + told for module in modules]
+    result = run(first + told, *steps, files=files)
+    heap = result.heap[1:]
+    told = [line for line in result.out if "n_qstr=" in line]
+    names = [int(line.split("n_qstr=")[1].split(",")[0]) for line in told]
+    cost = {}
+    for i, module in enumerate(modules):
+        before, after = names[i], names[i + 1]
+        here = _name_tables(after) - _name_tables(before)
+        board = _name_tables(after - names[0]) - _name_tables(before - names[0])
+        cost[module] = heap[i + 1] - heap[i] - here + board
+    return cost
+
+
+def _name_tables(count):
+    # Bytes of heap that the tables for so many new names take: for the first 20, then for twice as
+    # many each time; 7 bytes a name and 20 a table, in blocks of 16.
+    taken, room, size = 0, 0, 10
+    while room < count:
+        size *= 2
+        room += size
+        taken += -(-(20 + 7 * size) // 16) * 16
+    return taken

@@ -44,6 +44,7 @@ class Service(NamedTuple):
     imports: Tuple[str, ...]  # what a program imports; the first one gives the build its name
     resident: Tuple[str, ...] = ()  # its own modules that stay loaded in a running client
     seldom: Tuple[str, ...] = ()  # its own modules that are loaded when they are asked for
+    inner: Tuple[str, ...] = ()  # those whose names no program uses: the build may change them
     stays: Tuple[str, ...] = ()  # shared modules that stay, though importing it doesn't load them
     knows: Tuple[str, ...] = ()  # other services whose modules its own may import
     package: str = ""  # the file that mip installs from
@@ -104,6 +105,7 @@ SERVICES = (
         title="Azure IoT Central and IoT Hub",
         imports=("iotc",),
         resident=("iotc", "iotc_wire"),
+        inner=("iotc_wire",),
         seldom=("iotc_dps", "iotc_preview"),
         package="lib/iotc.json",
         page="docs/azure.md",
@@ -161,6 +163,11 @@ def owner(module):
         if module in service.own:
             return service
     return None
+
+
+def inner():
+    """All modules whose names no program uses."""
+    return {module for service in SERVICES for module in service.inner}
 
 
 def may_import(module):

@@ -136,11 +136,13 @@ def device_command(script, *args, kind=None, heap=None):
 def device_env(*more):
     """
     The environment for device_command(): lib/, then umqtt, then what the interpreter has frozen
-    in.
+    in. PICOLINK_BUILT in the environment names what stands in for lib/: directories of a build,
+    with colons between.
 
     more: further directories, searched before lib/.
     """
-    path = [str(directory) for directory in more] + [str(LIB), str(DEVICE_LIB), ".frozen"]
+    lib = os.environ.get("PICOLINK_BUILT") or str(LIB)
+    path = [str(directory) for directory in more] + [lib, str(DEVICE_LIB), ".frozen"]
     return dict(os.environ, MICROPYPATH=":".join(path), PYTHONUNBUFFERED="1")
 
 

@@ -152,12 +152,25 @@ def wait_for(text, process, cloud, with_events):
 
 @pytest.mark.parametrize("page, number, expected", RUNNABLE)
 def test_every_example_runs(page, number, expected, cloud, tmp_path):
+    run_example(page, number, expected, cloud, tmp_path)
+
+
+@pytest.mark.parametrize("page, number, expected", RUNNABLE)
+def test_every_example_runs_on_built_files(
+    page, number, expected, cloud, tmp_path, built_path, monkeypatch
+):
+    """What tools/build.py makes of lib/ is the same program."""
+    monkeypatch.setenv("PICOLINK_BUILT", built_path)
+    run_example(page, number, expected, cloud, tmp_path)
+
+
+def run_example(page, number, expected, cloud, tmp_path):
     if not workshop.micropython():
         pytest.skip(workshop.why_no_micropython())
     source = examples(page)[number].replace(STATE, str(cloud["state"]))
     for port, (part, key) in PORTS.items():
         source = re.sub(r"\b{}\b".format(port), str(cloud[part][key]), source)
-    if "device-key.pem" in source:
+    if "device-key.pem" in source and not (cloud["state"] / "device-key.pem").exists():
         make_certificate(cloud)
     script = tmp_path / "example.py"
     script.write_text(source)
@@ -176,7 +189,7 @@ def test_every_example_runs(page, number, expected, cloud, tmp_path):
 # --- what is named ---
 
 # Files of the reader's, or of other projects.
-THEIRS = {"example.py", "boot.py", "settings.py", "main.py"}
+THEIRS = {"example.py", "boot.py", "settings.py", "main.py", "names.json"}
 
 
 def tracked():

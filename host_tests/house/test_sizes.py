@@ -1,11 +1,15 @@
 """tools/sizes.py: what a client costs on a board is measured, and README.md says it truly."""
 
+import re
 import subprocess
 import sys
 
+import heap32
 import pytest
+import services
 import sizes
 import workshop
+from building import outputs
 
 README = workshop.ROOT / "README.md"
 
@@ -36,13 +40,60 @@ def test_the_table_in_the_readme_is_up_to_date(rows):
 
 
 def test_every_client_has_a_row_with_figures_that_can_be(rows):
-    assert [row[0] for row in rows] == [modules[0] for modules, _ in sizes.CLIENTS]
+    assert [row[0] for row in rows] == [
+        row for service in services.SERVICES for row in service.rows
+    ]
     link = rows[0]
-    for client, loaded, heap, heap_source, everything in rows:
-        assert 5000 < loaded <= everything
-        assert loaded < heap < heap_source  # code takes more room unpacked, and more with lines
+    for client, file, heap, heap_source, everything in rows:
+        assert 5000 < file <= everything
+        assert file < heap < heap_source  # code takes more room unpacked, and more with lines
         if not client.startswith(("mqtt_link", "idigi")):
-            assert loaded > link[1] and heap > link[2]  # it stands on the link
+            assert file > link[1] and heap > link[2]  # it stands on the link
+
+
+def test_no_client_costs_more_than_it_may(rows):
+    assert not sizes.over(rows), (
+        "make it smaller, or raise the ceiling in tools/sizes.py with the reason beside it"
+    )
+
+
+def test_what_is_over_a_ceiling_is_told():
+    budget = sizes.BUDGETS["iotc"]
+    assert sizes.over([("iotc", budget.file, budget.heap, 0, 0)]) == []
+    told = sizes.over([("iotc", budget.file + 1, budget.heap + 1, 0, 0)])
+    assert len(told) == 2 and "iotc, file" in told[0] and "iotc, heap" in told[1]
+
+
+def test_what_is_loaded_on_demand_is_small():
+    found = sizes.seldom(outputs.Builder())
+    large = {
+        module: size
+        for module, size in found.items()
+        if size > sizes.LARGER.get(module, sizes.SELDOM_MAX)
+    }
+    assert not large, "2 KB each; tools/sizes.py lists the exceptions, with their reasons"
+    assert set(sizes.LARGER) <= set(found), "an exception for a file that isn't there"
+
+
+def test_the_firmware_of_a_board_with_a_network_holds_these_names(tmp_path):
+    """Names that tools/heap32.py doesn't charge to a client cost a real firmware nothing."""
+    if not workshop.micropython():
+        pytest.skip(workshop.why_no_micropython())
+    script = tmp_path / "names.py"
+    script.write_text(
+        "import micropython\n"
+        "class Thing:\n    pass\n"
+        "for name in {!r}.split():\n"
+        "    micropython.qstr_info()\n"
+        "    setattr(Thing, str(name, 'utf-8'), 0)\n"
+        "    micropython.qstr_info()\n".format(" ".join(heap32.HELD).encode())
+    )
+    done = subprocess.run(
+        workshop.device_command(script, kind="micropython"), stdout=subprocess.PIPE, text=True
+    )
+    counts = re.findall("n_qstr=([0-9]+)", done.stdout)
+    assert len(counts) == 2 * len(heap32.HELD)
+    assert counts[::2] == counts[1::2]
 
 
 def test_a_table_reads_back(rows):
@@ -56,7 +107,7 @@ def test_what_is_stale():
     assert sizes.differences(there, there) == []
     assert sizes.differences(there, near) == []
     (line,) = sizes.differences(there, far)
-    assert line == "iotc, heap, from `.mpy`: 2,000 there, 2,100 measured"
+    assert line == "iotc, heap, from it: 2,000 there, 2,100 measured"
     assert sizes.differences([], there) == ["its rows are not: iotc"]
 
 

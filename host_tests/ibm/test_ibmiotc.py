@@ -41,8 +41,3 @@ def test_errors_are_ibmiotfs_and_come_out_of_the_constructor(board, rig):
     refused, missing = run.reports
     assert refused["same"] and "not authorized" in refused["error"]
     assert missing["error"] == "Missing required property: auth-key"
-
-
-def test_it_is_names_only(mpy_size):
-    names = ("__init__", "application", "device")
-    assert sum(mpy_size("lib/ibmiotc/%s.py" % name) for name in names) < 1500

@@ -276,7 +276,3 @@ asyncio.run(main())
     ).report
     # The coroutine itself, and nothing for a step.
     assert report["costs"][1] == report["costs"][2] < 200
-
-
-def test_it_stays_small(mpy_size):
-    assert mpy_size("lib/link_asyncio.py") < 300

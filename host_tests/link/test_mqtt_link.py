@@ -1044,16 +1044,6 @@ def test_unsubscribing_while_offline_reaches_a_durable_session(board, broker, ob
 # ---- what it costs
 
 
-def test_size_of_the_files(mpy_size):
-    assert mpy_size("lib/netstream.py") <= 3350
-    assert mpy_size("lib/mqtt_link.py") <= 8930
-
-
-def test_heap_after_the_import_on_a_32_bit_board(heap32):
-    cost = heap32.import_cost("umqtt.simple", "netstream", "mqtt_link")
-    assert cost["netstream"] + cost["mqtt_link"] <= 18300
-
-
 def test_nothing_is_allocated_when_idle(board, broker):
     if board.name == "cpython":
         pytest.skip("CPython has no such figure")

@@ -462,10 +462,6 @@ for n in (1, 47, 48, 49, 96):
         assert 0 < len(body[-1]) <= 64
 
 
-def test_size(mpy_size):
-    assert mpy_size("lib/p256.py") <= 4500
-
-
 def test_a_32_bit_board_computes_the_same_in_little_heap(heap32):
     """Digits of 16 bits, as on every microcontroller; this build has no os.urandom."""
     message, _k, r, s = RFC6979[0]

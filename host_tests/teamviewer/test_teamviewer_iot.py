@@ -1372,11 +1372,6 @@ report(names=names, on=drive(c)[0]["on"])
 # -- bounds ------------------------------------------------------------------------------------
 
 
-def test_sizes(mpy_size):
-    assert mpy_size("lib/teamviewer_iot.py") <= 8000
-    assert mpy_size("lib/p256.py") <= 4500
-
-
 def test_a_running_clients_heap_stays_as_it_is(device):
     """To the byte, after any number of calls, refusals and live data."""
     if device.board.name != "micropython":

@@ -1036,7 +1036,3 @@ report(logged=logged, key=c.read_key_from_file())
     said = "\n".join(got.report["logged"]) + got.err
     assert got.report["logged"]
     assert not [line for line in body if line in said]
-
-
-def test_the_module_is_no_burden_to_a_running_client(mpy_size):
-    assert mpy_size("lib/teamviewer_setup.py") <= 8900

