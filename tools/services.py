@@ -18,6 +18,7 @@ class Shared(NamedTuple):
 
     module: str
     seldom: bool = False  # True: loaded when it is asked for, not with what stands on it
+    offered: bool = False  # True: a program imports it itself; every client's build brings it
 
 
 # What the services share, from the ground up: a file may import those above it in this list, and
@@ -26,12 +27,12 @@ SHARED = (
     Shared("tls_setup", seldom=True),
     Shared("reasons", seldom=True),
     Shared("netstream"),
-    Shared("resolver", seldom=True),
+    Shared("resolver", seldom=True, offered=True),
     Shared("websocket_stream", seldom=True),
     Shared("p256", seldom=True),
     Shared("json_text"),
     Shared("mqtt_link"),
-    Shared("link_asyncio", seldom=True),
+    Shared("link_asyncio", seldom=True, offered=True),
     Shared("rest", seldom=True),
 )
 

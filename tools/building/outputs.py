@@ -110,7 +110,8 @@ class Builder:
         for service in chosen:
             needed, foreign = packages.closure(service.imports)
             outside |= foreign
-            for module in sorted(set(needed) - held):
+            offered = {one.module for one in services.SHARED if one.offered and service.rows}
+            for module in sorted((set(needed) | offered) - held):
                 made = joined.alone(self.sources[module], self.names, self.sources, elsewhere)
                 modules[made.file] = made
         files = {
