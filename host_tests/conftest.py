@@ -117,28 +117,28 @@ class Board:
         self.directory = directory
         self._programs = []
 
-    def run(self, source, timeout=30, check=True, heap=None, path=(), **values):
+    def run(self, source, timeout=30, check=True, heap=None, before_lib=(), **values):
         """
         Run a device program to its end, with lib/ and umqtt on its path; returns its Run.
 
         source: str, may be indented; there report(**values) prints what lands in Run.reports
         (bytes arrive as text, or as "hex:..." when they are none). timeout: seconds; more fails
         the test. check: fail the test unless it ends with status 0. heap: MicroPython's heap, as
-        "128k". path: directories whose modules come before lib/'s and MicroPython's own. values:
+        "128k". before_lib: directories whose modules hide lib/'s and MicroPython's own. values:
         become global names in the source; anything whose repr() Python can read, and Paths as str.
         """
-        program = self.start(source, heap=heap, path=path, **values)
+        program = self.start(source, heap=heap, before_lib=before_lib, **values)
         program.process.close_stdin()
         result = program.wait(timeout)
         if check and result.rc != 0:
             pytest.fail("the {} program failed: {}".format(self.name, result), pytrace=False)
         return result
 
-    def start(self, source, heap=None, path=(), **values):
+    def start(self, source, heap=None, before_lib=(), **values):
         """Start a device program, ended with the test; arguments as run(). Returns a Program."""
         script = self._write(source, values)
         command = workshop.device_command(script, kind=self.name, heap=heap)
-        process = processes.Process(command, name=self.name, env=workshop.device_env(*path))
+        process = processes.Process(command, name=self.name, env=workshop.device_env(*before_lib))
         self._programs.append(process)
         return Program(process)
 

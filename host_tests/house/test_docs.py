@@ -39,7 +39,11 @@ PRINTED = {
     "azure.md": ("status 0", "0 None"),
     "teamviewer.md": ("pushed 0",),
     "digi.md": (
-        '"data":21.5', "ACTIVE", "3/DataPoint/greenhouse/celsius INSERTION", None, None,
+        '"data":21.5',
+        "ACTIVE",
+        "3/DataPoint/greenhouse/celsius INSERTION",
+        None,
+        None,
     ),  # fmt: skip
     "localcloud.md": ("True", None),
 }

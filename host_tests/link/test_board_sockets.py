@@ -106,7 +106,7 @@ report(fresh=fresh, dialling=dialling, refused=polled(sock, 4), again=code(sock.
        read=code(sock.readinto, bytearray(1)), unconnected=code(socket.socket().recv, 1))
 """
     )
-    got = board.run(source, path=path_of("lwip"), port=closed_port).report
+    got = board.run(source, before_lib=path_of("lwip"), port=closed_port).report
     assert got == {
         "fresh": 20,
         "dialling": 115,
@@ -128,7 +128,7 @@ report(dialling=dialling, refused=polled(sock), read=code(sock.readinto, bytearr
        nothing=good.readinto(bytearray(1)))
 """
     )
-    got = board.run(source, path=path_of("esp32"), port=closed_port, echo=echo.port).report
+    got = board.run(source, before_lib=path_of("esp32"), port=closed_port, echo=echo.port).report
     assert got == {
         "dialling": 119,
         "refused": 4,
@@ -166,7 +166,7 @@ sock.setsockopt(6, 1, 1)
 report(small=small, large=large, half=half, nagle=nagle, warned=line.violations)
 """
     )
-    got = board.run(source, path=path_of("lwip"), port=echo.port).report
+    got = board.run(source, before_lib=path_of("lwip"), port=echo.port).report
     assert got["small"] == [32, 1]  # TCP_SND_QUEUELEN
     assert got["large"] == [8, 1]  # the heap ends before the send buffer does
     assert got["half"][1] == 0  # no more than 512 bytes at once: the send buffer ends first
@@ -192,7 +192,7 @@ del line.lingering[:]
 report(open=open_ones, closed=closed_ones, later=full())
 """
     )
-    got = board.run(source, path=path_of("lwip"), port=echo.port).report
+    got = board.run(source, before_lib=path_of("lwip"), port=echo.port).report
     assert got == {"open": True, "closed": True, "later": False}
 
 
@@ -236,7 +236,7 @@ _STALLS = pytest.mark.xfail(
 def test_a_stream_does_nothing_that_would_block_or_warn(board, kind, echo):
     got = board.run(
         STREAM + "report(got=talk(port), bad=line.violations)",
-        path=path_of(kind),
+        before_lib=path_of(kind),
         port=echo.port,
     ).report
     assert got == {"got": 3000, "bad": []}
@@ -245,7 +245,7 @@ def test_a_stream_does_nothing_that_would_block_or_warn(board, kind, echo):
 @pytest.mark.parametrize("kind", ["lwip", "esp32"])
 def test_a_refusal_is_told_as_one(board, kind, closed_port):
     got = board.run(
-        STREAM + "report(said=talk(port))", path=path_of(kind), port=closed_port
+        STREAM + "report(said=talk(port))", before_lib=path_of(kind), port=closed_port
     ).report["said"]
     assert got.startswith("OSError") and "can't connect to 127.0.0.1:" in got
     assert "EBADF" not in got and "[Errno 9]" not in got
@@ -308,7 +308,7 @@ for size in (20, 100, 300, 470, 512, 600, 640, 700, 750, 800, 1000, 1500, 2200):
 report(blocked=found)
 """
     )
-    got = board.run(source, 60, path=path_of(kind), qos=qos, **mqtt).report
+    got = board.run(source, 60, before_lib=path_of(kind), qos=qos, **mqtt).report
     assert got["blocked"] == {}
 
 
@@ -333,7 +333,7 @@ report(inflight=link.inflight, acked=len(acked), up=link.is_connected())
 link.disconnect()
 """
     )
-    got = board.run(source, 40, path=path_of(kind), **mqtt).report
+    got = board.run(source, 40, before_lib=path_of(kind), **mqtt).report
     assert got == {"inflight": 0, "acked": 4, "up": True}
 
 
@@ -356,6 +356,6 @@ report(errors=errors[:1], up=link.is_connected())
 link.disconnect()
 """
     )
-    got = board.run(source, 40, path=path_of("lwip"), **mqtt).report
+    got = board.run(source, 40, before_lib=path_of("lwip"), **mqtt).report
     assert got["up"]
     assert len(got["errors"]) == 1 and "[Errno 12] ENOMEM" != got["errors"][0]

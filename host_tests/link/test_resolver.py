@@ -493,7 +493,7 @@ resolver = Resolver()
 report(found=look_up("iot.example.org", resolver))
 """
     )
-    found = board.run(source, path=(tmp_path,), place=server.place).report["found"]
+    found = board.run(source, before_lib=(tmp_path,), place=server.place).report["found"]
     assert found == ["192.0.2.1"]
 
 
@@ -503,7 +503,7 @@ report(found=look_up("iot.example.org", resolver))
 @pytest.mark.parametrize("kind", ["lwip", "esp32"])
 def test_on_the_sockets_of_a_board(board, serve, kind):
     dead, good = serve(silent), serve(addresses("192.0.2.2"))
-    found = says(board, [dead.place, good.place], path=(DOUBLES / kind, DOUBLES / "sockets"))
+    found = says(board, [dead.place, good.place], before_lib=(DOUBLES / kind, DOUBLES / "sockets"))
     assert found == ["192.0.2.2"]
 
 

@@ -617,7 +617,6 @@ def test_every_fault_does_what_it_says(digi):
 # ---- the whole cloud
 
 
-
 def message(push):
     return json.loads(push.block()[4])["Document"]["Msg"]
 
