@@ -227,10 +227,6 @@ def talk(port, ssl=None, name=None, size=3000):
         stream.close()
 """
 
-_STALLS = pytest.mark.xfail(
-    reason="more than lwIP's heap can hold is handed over on a silent line", strict=True
-)
-
 
 @pytest.mark.parametrize("kind", ["lwip", "esp32"])
 def test_a_stream_does_nothing_that_would_block_or_warn(board, kind, echo):
@@ -281,7 +277,7 @@ def mqtt(request, broker, secure):
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-@pytest.mark.parametrize("kind", [pytest.param("lwip", marks=_STALLS), "esp32"])
+@pytest.mark.parametrize("kind", ["lwip", "esp32"])
 def test_pain_55_nothing_that_is_published_on_a_silent_line_blocks(board, kind, mqtt, qos):
     # On lwIP the first of these calls would have taken ten seconds, in spite of a non-blocking
     # socket.
