@@ -261,19 +261,22 @@ def pytest_collection_finish(session):
     The emulated board's firmware is made before the first test, whose time that is not. What a
     test runs beside rp2's it names: @pytest.mark.firmware("esp32"), ("frozen") for how="frozen".
     """
-    if session.config.option.collectonly or emulator.why_not():
-        return
     wanted = set()
     for item in session.items:
         if "board_lwip" in getattr(item, "fixturenames", ()):
             wanted.add("rp2")
             for mark in item.iter_markers("firmware"):
                 wanted.update(mark.args)
-    for name in sorted(wanted):
-        if name == "frozen":
-            emulator.make("rp2", frozen=emulator.libraries())
-        else:
-            emulator.make(name)
+    if not wanted or session.config.option.collectonly or emulator.why_not():
+        return
+    try:
+        for name in sorted(wanted):
+            if name == "frozen":
+                emulator.make("rp2", frozen=emulator.libraries())
+            else:
+                emulator.make(name)
+    except emulator.Missing as error:
+        workshop.say(str(error))  # the tests will fail with it
 
 
 @pytest.fixture
