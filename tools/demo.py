@@ -279,13 +279,6 @@ def play(once, screen):
                 screen.line("demo", "Enter cuts the device's connection, Ctrl-C ends")
                 threading.Thread(target=_watch_keys, args=(lines,), daemon=True).start()
             while True:
-                for process in running:
-                    if process.rc not in (None, 0) or process.rc == 0 and not story.done:
-                        return (
-                            story,
-                            cuts,
-                            "{} ended by itself\n{}".format(process.name, process.tail()),
-                        )
                 if once:
                     if story.done and len(set(story.got)) >= story.sent:
                         return story, cuts, ""
@@ -294,6 +287,10 @@ def play(once, screen):
                 try:
                     who, line = lines.get(timeout=0.2)
                 except queue.Empty:
+                    # Only when all that was said has been heard: "done" is the last of it.
+                    ended = _ended_too_early(running, story)
+                    if ended and lines.empty():
+                        return story, cuts, ended
                     continue
                 word, _, rest = line.partition(" ")
                 if who == "demo":
@@ -318,6 +315,15 @@ def play(once, screen):
                 process.stop()
             if wire:
                 wire.stop()
+
+
+def _ended_too_early(running, story):
+    """What to say when one of the programs has ended before its work was done, else ''."""
+    for process in running:
+        status = process.wait(0)  # waits for its last lines, not for its end
+        if status or status == 0 and not story.done:
+            return "{} ended by itself\n{}".format(process.name, process.tail())
+    return ""
 
 
 def _watch_keys(lines):
