@@ -9,6 +9,7 @@ process id when the test ends, and what it said is shown when the test failed.
 
 import json
 import os
+import signal
 import textwrap
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class Program:
     def __init__(self, process):
         self.process = process
 
-    def next_report(self, timeout=10):
+    def next_report(self, timeout=40):
         """
         The next report (dict); lines that are none are passed over.
 
@@ -94,7 +95,7 @@ class Program:
         """A line for the program's stdin."""
         self.process.send(text)
 
-    def wait(self, timeout=30):
+    def wait(self, timeout=60):
         """Wait for its end; returns its Run. Fails the test after `timeout` seconds."""
         if self.process.wait(timeout) is None:
             pytest.fail("still running after {} s\n{}".format(timeout, self.process.tail()), False)
@@ -110,14 +111,18 @@ class Program:
 
 
 class Board:
-    """Runs device programs. name: "micropython" or "cpython". directory: where their files are."""
+    """
+    Runs device programs. name: "micropython" or "cpython", what the program finds. kind: the same,
+    or "micropython32". directory: where the programs' files are.
+    """
 
-    def __init__(self, name, directory):
-        self.name = name
+    def __init__(self, kind, directory):
+        self.kind = kind
+        self.name = "micropython" if kind == "micropython32" else kind
         self.directory = directory
         self._programs = []
 
-    def run(self, source, timeout=30, check=True, heap=None, before_lib=(), **values):
+    def run(self, source, timeout=60, check=True, heap=None, before_lib=(), **values):
         """
         Run a device program to its end, with lib/ and umqtt on its path; returns its Run.
 
@@ -137,7 +142,7 @@ class Board:
     def start(self, source, heap=None, before_lib=(), **values):
         """Start a device program, ended with the test; arguments as run(). Returns a Program."""
         script = self._write(source, values)
-        command = workshop.device_command(script, kind=self.name, heap=heap)
+        command = workshop.device_command(script, kind=self.kind, heap=heap)
         process = processes.Process(command, name=self.name, env=workshop.device_env(*before_lib))
         self._programs.append(process)
         return Program(process)
@@ -226,13 +231,61 @@ def _show(process):
     print(process.tail(60))
 
 
-@pytest.fixture(params=["micropython", "cpython"])
+def _interpreters():
+    """What `board` runs on; tools/test.py --interpreter says otherwise."""
+    return os.environ.get("PICOLINK_BOARDS", "micropython cpython").split()
+
+
+def pytest_configure(config):
+    # Ended by tools/test.py, or by CI: children first, and no word about it.
+    def end(number, frame):
+        processes.stop_all()
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def pytest_collection_modifyitems(config, items):
+    """With interpreters named, only what runs on a board is of interest."""
+    if "PICOLINK_BOARDS" in os.environ:
+        others = [item for item in items if "board" not in item.fixturenames]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if "board" in item.fixturenames]
+
+
+def pytest_collection_finish(session):
+    """
+    Before the first test: what must be fetched, installed or built is made, so that no test's time
+    is spent on it. A test file that needs a side environment has a function prepare() for it.
+    """
+    if session.config.option.collectonly:
+        return
+    prepares = {item.module.prepare for item in session.items if hasattr(item.module, "prepare")}
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if "broker" in fixtures:
+        prepares.add(real_broker.prepare)
+    if "heap32" in fixtures:
+        prepares.add(workshop.wasm)
+    for prepare in prepares:
+        try:
+            prepare()
+        except workshop.SetupError:
+            pass  # the tests themselves say why they are skipped
+    _make_firmware(session.items)
+
+
+@pytest.fixture(params=_interpreters())
 def board(request, tmp_path):
     """A Board; the test runs once for each interpreter."""
     if request.param == "cpython" and os.environ.get("PICOLINK_BUILT"):
         pytest.skip("what tools/build.py makes is for MicroPython")
     if request.param == "micropython" and not workshop.micropython():
         pytest.skip(workshop.why_no_micropython())
+    if request.param == "micropython32":
+        try:
+            workshop.micropython32()
+        except workshop.SetupError as error:
+            pytest.skip(str(error))
     made = Board(request.param, tmp_path)
     yield made
     made.close()
@@ -256,18 +309,18 @@ def board_lwip(tmp_path):
     made.close()
 
 
-def pytest_collection_finish(session):
+def _make_firmware(items):
     """
-    The emulated board's firmware is made before the first test, whose time that is not. What a
-    test runs beside rp2's it names: @pytest.mark.firmware("esp32"), ("frozen") for how="frozen".
+    What a test runs beside rp2's firmware it names: @pytest.mark.firmware("esp32"), ("frozen") for
+    how="frozen".
     """
     wanted = set()
-    for item in session.items:
+    for item in items:
         if "board_lwip" in getattr(item, "fixturenames", ()):
             wanted.add("rp2")
             for mark in item.iter_markers("firmware"):
                 wanted.update(mark.args)
-    if not wanted or session.config.option.collectonly or emulator.why_not():
+    if not wanted or emulator.why_not():
         return
     try:
         for name in sorted(wanted):

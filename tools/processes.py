@@ -87,7 +87,7 @@ class Process:
         """Its exit status, None while it runs; -N when signal N ended it."""
         return self._child.poll()
 
-    def next_line(self, timeout=10):
+    def next_line(self, timeout=40):
         """The next line of stdout (str, no newline). Raises Ended, after `timeout` s at most."""
         try:
             line = self._lines.get(timeout=timeout)
@@ -223,6 +223,7 @@ def _prepare(parent):
 
 
 @atexit.register
-def _stop_all():
+def stop_all():
+    """End all that were started here and still run."""
     for process in list(_running):
         process.stop(grace=2)

@@ -116,11 +116,20 @@ asyncio.run(main())
 """
 
 
+def prepare():
+    """Install what start() would have to; may take a minute. Raises workshop.SetupError."""
+    if (os.environ.get("PICOLINK_BROKER") or ("" if mosquitto() else "amqtt")) == "amqtt":
+        _amqtt_python()
+
+
 def _amqtt(directory, port, settings):
+    return [_amqtt_python(), "-c", _AMQTT_PROGRAM, port]
+
+
+def _amqtt_python():
     lines = (workshop.ROOT / "tools" / "requirements-amqtt.txt").read_text().splitlines()
     requirements = [line for line in lines if not line.startswith("#")]
-    python = workshop.side_venv("amqtt", requirements, sys.executable)
-    return [python, "-c", _AMQTT_PROGRAM, port]
+    return workshop.side_venv("amqtt", requirements, sys.executable)
 
 
 def _free_port():

@@ -50,6 +50,9 @@ _DEVICE_SDISTS = (
         "umqtt/robust.py",
     ),
 )
+# Debian's 32-bit MicroPython: another word size, another version, sockets and TLS as on 64 bits.
+_DEBIAN_RELEASE = "trixie"
+_DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _WASM_PACKAGE = "@micropython/micropython-webassembly-pyscript"
 _WASM_VERSION = "1.29.0-6"
 
@@ -120,16 +123,18 @@ def device_command(script, *args, kind=None, heap=None):
     The command (list of str) that runs a device program on this machine; start it with
     device_env().
 
-    kind: "micropython", "cpython" (tools/cpython_port), or None for MicroPython where there is
-    one, else the port. heap: MicroPython's heap, as "128k" or "1m"; None is its own default
-    (about 2 MB on 64 bit).
+    kind: "micropython", "micropython32" (micropython32()), "cpython" (tools/cpython_port), or None
+    for MicroPython where there is one, else the port. heap: MicroPython's heap, as "128k" or "1m";
+    None is its own default (about 2 MB on 64 bit).
     """
+    options = ["-X", "heapsize=" + heap] if heap else []
+    if kind == "micropython32":
+        return micropython32() + options + [str(script)] + [str(arg) for arg in args]
     executable = micropython()
     if kind == "micropython" and not executable:
         raise SetupError(why_no_micropython())
     if kind == "cpython" or not executable:
         return [sys.executable, str(CPYTHON_PORT), str(script)] + [str(arg) for arg in args]
-    options = ["-X", "heapsize=" + heap] if heap else []
     return [executable] + options + [str(script)] + [str(arg) for arg in args]
 
 
@@ -204,6 +209,40 @@ def wasm():
             )
             write(stamp, json.dumps({"key": key}))
     return module
+
+
+def micropython32():
+    """
+    The command (list of str) that starts Debian's 32-bit MicroPython, fetched with apt when
+    missing.
+
+    Nothing is installed on this machine: the packages are unpacked under .venv/i386, and apt keeps
+    what it needs for that there, too. The mirror is the one that this machine's apt is set up for.
+    Raises SetupError, one sentence, where that can't be had.
+    """
+    place = VENV / "i386"
+    root = place / "root"
+    command = [
+        str(root / "usr/lib/i386-linux-gnu/ld-linux.so.2"),
+        "--library-path",
+        str(root / "usr/lib/i386-linux-gnu"),
+        str(root / "usr/bin/micropython"),
+    ]
+    stamp, key = place / "picolink.json", _digest(_DEBIAN_RELEASE, str(place))
+    if _stamped(stamp, key):
+        return command
+    with lock("i386"):
+        if not _stamped(stamp, key):
+            mirror = _debian_mirror()
+            say("fetching Debian {}'s 32-bit MicroPython".format(_DEBIAN_RELEASE))
+            shutil.rmtree(place, ignore_errors=True)
+            _fetch_debian(mirror, place, root)
+            _run(
+                command + ["-c", "import tls, socket"],
+                "Debian's 32-bit MicroPython can't run here",
+            )
+            write(stamp, json.dumps({"key": key}))
+    return command
 
 
 def say(text):
@@ -434,6 +473,67 @@ def write(path, content):
     part = path.with_name(path.name + ".part")
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(part, path)
+
+
+# --- a 32-bit MicroPython ------------------------------------------------------------------------
+
+
+def _debian_mirror():
+    """The address of the Debian mirror that this machine's apt uses. Raises SetupError."""
+    for program in ("apt-get", "dpkg"):
+        if not shutil.which(program):
+            raise SetupError(
+                "the 32-bit MicroPython comes from Debian, and there is no " + program
+            )
+    if os.uname().machine not in ("x86_64", "i686", "i386"):
+        raise SetupError("the 32-bit MicroPython is for x86, this is " + os.uname().machine)
+    if not _DEBIAN_KEYS.exists():
+        raise SetupError("the 32-bit MicroPython needs Debian's keys, {}".format(_DEBIAN_KEYS))
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    for address in listed.stdout.split():
+        if address.rstrip("/").endswith("/debian"):
+            return address
+    raise SetupError(
+        "the 32-bit MicroPython comes from Debian, and apt knows no Debian mirror here"
+    )
+
+
+def _fetch_debian(mirror, place, root):
+    """Download micropython for i386 and what it needs into place, unpack it into root."""
+    for directory in ("lists/partial", "cache/archives/partial", "preferences.d"):
+        (place / directory).mkdir(parents=True)
+    sources, status = place / "sources.list", place / "status"
+    status.touch()
+    sources.write_text(
+        "deb [arch=i386 signed-by={}] {} {} main\n".format(_DEBIAN_KEYS, mirror, _DEBIAN_RELEASE)
+    )
+    options = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "-",
+        "Dir::Etc::preferencesparts": place / "preferences.d",
+        "Dir::State": place,
+        "Dir::State::lists": place / "lists",
+        "Dir::State::status": status,
+        "Dir::Cache": place / "cache",
+        "APT::Architecture": "i386",
+        "APT::Architectures::": "i386",
+        "APT::Install-Recommends": "0",
+        "APT::Sandbox::User": "",
+    }
+    apt = ["apt-get", "--yes"]
+    for name in options:
+        apt += ["-o", "{}={}".format(name, options[name])]
+    what = "Debian's 32-bit MicroPython could not be fetched"
+    _run(apt + ["update"], what)
+    _run(apt + ["--download-only", "install", "micropython"], what)
+    root.mkdir()
+    for package in sorted((place / "cache" / "archives").glob("*.deb")):
+        _run(["dpkg", "-x", str(package), str(root)], what)
 
 
 # --- umqtt for the device side -------------------------------------------------------------------

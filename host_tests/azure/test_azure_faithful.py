@@ -100,6 +100,11 @@ def free(port):
     return None
 
 
+def prepare():
+    """Before the tests: the side environment."""
+    workshop.side_venv("azure-sdk", SDK)
+
+
 @pytest.fixture(scope="module")
 def sdk():
     try:

@@ -61,6 +61,12 @@ def old_python():
     return None
 
 
+def prepare():
+    """Before the tests: the side environment."""
+    if old_python():
+        workshop.side_venv("devicecloud", REQUIREMENTS, old_python())
+
+
 @pytest.fixture(scope="session")
 def sdk():
     """The Python of a side environment with the SDK."""

@@ -88,7 +88,8 @@ def test_micropython_heap_can_be_set(board):
         pytest.skip("only MicroPython has a heap of fixed size")
     source = "import gc\nreport(size=gc.mem_free() + gc.mem_alloc())"
     assert board.run(source, heap="128k").report["size"] <= 128 * 1024
-    assert board.run(source).report["size"] > 1024 * 1024
+    # The unix port's own heap: 2 MB on 64 bits, 1 MB on 32, its tables not counted.
+    assert board.run(source).report["size"] > 900 * 1024
 
 
 def test_broker_answers(board, broker):

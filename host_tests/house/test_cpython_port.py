@@ -113,6 +113,8 @@ def test_what_micropython_lacks_is_missing(same):
 
 def test_modules_hold_what_micropython_s_do(board):
     """Both have what a program may lean on, neither what only CPython has."""
+    if board.kind == "micropython32":
+        pytest.skip("the port follows the newer MicroPython, Debian's was built with less")
     names = {
         "micropython": """const native viper schedule mem_info qstr_info stack_use heap_lock
             heap_unlock opt_level kbd_intr""",

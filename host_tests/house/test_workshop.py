@@ -300,3 +300,49 @@ def test_no_node_is_told(shop, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(shop.SetupError, match="install Node.js"):
         shop.wasm()
+
+
+def test_where_the_32_bit_micropython_cannot_be_had_one_sentence_says_why(shop, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(shop.SetupError, match="comes from Debian, and there is no apt-get"):
+        shop.micropython32()
+
+
+def test_the_32_bit_micropython_is_fetched_from_the_mirror_that_apt_knows(
+    shop, tmp_path, monkeypatch
+):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    log = tmp_path / "log"
+    keys = tmp_path / "keys"
+    keys.touch()
+    script = """#!/bin/sh
+echo "$0 $*" >> {log}
+if [ "$1" = indextargets ]; then echo "http://elsewhere.test/nodes"; echo "{mirror}"; exit; fi
+[ {fails} = 0 ]
+"""
+    for name in ("apt-get", "dpkg"):
+        file = programs / name
+        file.write_text(script.format(log=log, mirror="http://mirror.test/debian/", fails=0))
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", "{}:/usr/bin:/bin".format(programs))
+    monkeypatch.setattr(shop, "_DEBIAN_KEYS", keys)
+    monkeypatch.setattr(shop.os, "uname", lambda: type("Machine", (), {"machine": "x86_64"}))
+    # Nothing was unpacked, so it can't run.
+    with pytest.raises(shop.SetupError, match="Debian's 32-bit MicroPython can't run here"):
+        shop.micropython32()
+    listed = (shop.VENV / "i386" / "sources.list").read_text()
+    assert " http://mirror.test/debian/ trixie main" in listed and str(keys) in listed
+    lines = log.read_text().splitlines()
+    assert lines[1].endswith(" update") and lines[2].endswith(
+        " --download-only install micropython"
+    )
+    assert all("Dir::State={}".format(shop.VENV / "i386") in line for line in lines[1:3])
+    (programs / "apt-get").write_text(
+        script.format(log=log, mirror="http://mirror.test/debian/", fails=1)
+    )
+    with pytest.raises(shop.SetupError, match="could not be fetched"):
+        shop.micropython32()
+    (programs / "apt-get").write_text(script.format(log=log, mirror="", fails=0))
+    with pytest.raises(shop.SetupError, match="apt knows no Debian mirror"):
+        shop.micropython32()

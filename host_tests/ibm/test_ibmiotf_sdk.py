@@ -17,6 +17,12 @@ SDKS = {
 }
 
 
+def prepare():
+    """Before the tests: the side environments."""
+    for name in SDKS:
+        workshop.side_venv("sdk-" + name, SDKS[name])
+
+
 class Sdk:
     """A client of one of the SDKs, in a process of its own."""
 

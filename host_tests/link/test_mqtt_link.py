@@ -16,7 +16,7 @@ LINK = """
 import gc, sys, time
 from mqtt_link import MQTTLink, Full, MQTTException
 
-def run(condition, ms=8000):
+def run(condition, ms=30000):
     start = time.ticks_ms()
     while not condition():
         link.do_next(10)
@@ -1100,7 +1100,8 @@ def test_a_publish_allocates_the_packet_and_little_else(board, broker):
         report(costs=costs)
         """,
     )
-    assert report["costs"][0] == 0
+    # MicroPython 1.25 makes an object of every slice: two a publish, 16 bytes each on 32 bits.
+    assert report["costs"][0] == (32 if board.kind == "micropython32" else 0)
     assert all(cost <= 106 + 64 for cost in report["costs"]), report
 
 

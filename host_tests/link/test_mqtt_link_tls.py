@@ -160,6 +160,8 @@ def test_broken_at_bytes_all_through_handshake_and_records(
 ):
     """Each connection breaks 29 bytes (a record's size or less) after the last one did."""
     stop = (DOWN if direction == "down" else UP) + 700
+    if board.kind == "micropython32" and direction == "down":
+        stop += 700  # it speaks TLS 1.3: the server adds two session tickets
     places = list(range(1, stop, 29))
     offset = iter(places)
     name = "tls-" + kind.__name__

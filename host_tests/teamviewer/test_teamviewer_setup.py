@@ -773,6 +773,9 @@ def test_pain_15_a_refusal_is_told_with_code_and_words(board, agent, folder):
 
 def test_an_agent_with_rsa_keys(board, tmp_path):
     """As the vendor's: its CA, its server, and so the signature on our P-256 key."""
+    if board.kind == "micropython32":
+        # OpenSSL then signs with RSA-PSS in TLS 1.2, and is told "illegal parameter" (-26112).
+        pytest.skip("Debian's mbedTLS offers RSA-PSS in TLS 1.2, which it can't read there")
     with running(tmp_path / "state", key_type="rsa") as agent:
         got = run(
             board,
