@@ -21,6 +21,7 @@ if __name__ == "__main__":
 
 import argparse  # noqa: E402
 import threading  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 from board import emulator, firmware, image  # noqa: E402
 
@@ -38,6 +39,7 @@ def make_parser():
         "as 128k (default) or 1m")  # fmt: skip
     add("--as", dest="how", choices=image.HOWS, default="romfs", help="how lib/ and the program "
         "get onto the board (default: %(default)s)")  # fmt: skip
+    add("--lib", metavar="DIR", help="what stands in for lib/, as build/iotc")
     add("--profile", choices=firmware.PROFILES, default="rp2", help="whose traits it has: a Pico "
         "W's (default) or some of an ESP32's")  # fmt: skip
     add("--stall", type=float, metavar="SECONDS", help="from then on every packet is lost, both "
@@ -71,13 +73,15 @@ def main():
 
 
 def run(options):
+    library = emulator.libraries(Path(options.lib).resolve()) if options.lib else None
     beside = []
     if options.program:
         if not os.path.isfile(options.program):
             raise ValueError("there is no file {}".format(options.program))
         beside = [os.path.dirname(os.path.abspath(options.program))]
     with emulator.NameServer(ask_host=True) as names, emulator.start(
-        options.program, options.args, options.heap, options.how, options.profile, path=beside,
+        options.program, options.args, options.heap, options.how, options.profile, library=library,
+        path=beside,
         names=names, network=not options.no_network, restart=options.restart, fetch=True,
         inherit=True,
     ) as machine:  # fmt: skip

@@ -70,7 +70,7 @@ def start(
     how: how lib/ gets there: "romfs", "frozen", "mpy" or "py" (see image.py).
     profile: "rp2" or "esp32".
     modules: {name: Path} of .py files that the program may import beside lib/.
-    library: {name: Path} in place of libraries(), that is lib/ and umqtt.
+    library: {name: Path} in place of libraries(), that is lib/ and umqtt: .py or .mpy files.
     path: directories (of the host) that come last in sys.path.
     names: one or two NameServers; None starts one in which every name is the host. The list ()
         leaves the names to QEMU and so to the host's resolver.

@@ -11,7 +11,9 @@ How lib/ and the program get onto the board ("how" everywhere here):
 """
 
 import hashlib
+import os
 import subprocess
+from pathlib import Path
 
 import workshop
 
@@ -27,22 +29,37 @@ class BadProgram(Exception):
 
 
 def libraries(*directories):
-    """{name on the board: Path} of the .py files below directories; default: lib/ and umqtt."""
-    found = {}
-    for top in directories or (workshop.DEVICE_LIB, workshop.LIB):
-        for path in sorted(top.rglob("*.py")):
-            found[path.relative_to(top).as_posix()] = path
+    """
+    {name on the board: Path} of the .py and .mpy files below directories, and umqtt's.
+
+    Default is lib/, or what PICOLINK_BUILT names in its place (workshop.device_env()). Of modules
+    that several directories hold the first one's is taken.
+    """
+    if not directories:
+        built = os.environ.get("PICOLINK_BUILT")
+        directories = [Path(top) for top in built.split(":")] if built else [workshop.LIB]
+    found, modules = {}, set()
+    for top in [*directories, workshop.DEVICE_LIB]:
+        for path in sorted(top.rglob("*.*py")):
+            name = path.relative_to(top).as_posix()
+            module = name.rpartition(".")[0]
+            if path.suffix in (".py", ".mpy") and module not in modules:
+                modules.add(module)
+                found[name] = path
     return found
 
 
 def compiled(path, name=None):
     """
-    The .mpy (bytes) that mpy-cross makes of a .py file; made once for each content.
+    The .mpy (bytes) that mpy-cross makes of a .py file; made once for each content. One that is
+    an .mpy already stays as it is.
 
     name: what tracebacks call the file, default its own name. Raises BadProgram.
     """
     name = name or path.name
     source = path.read_bytes()
+    if path.suffix == ".mpy":
+        return source
     key = hashlib.sha256(name.encode() + b"\0" + source).hexdigest()[:32]
     kept = firmware.HOME / "mpy" / (key + ".mpy")
     if not kept.exists():
@@ -99,6 +116,10 @@ class Image:
             raise ValueError("how: one of {}, not {}".format(", ".join(HOWS), how))
         self.program = program
         frozen = library if how == "frozen" else None
+        if frozen and any(name.endswith(".mpy") for name in frozen):
+            raise ValueError(
+                "only sources can be frozen; tools/build.py keeps its in build/sources/"
+            )
         self.elf = firmware.make(profile, frozen, fetch)
         rom, paths, run = {}, [], None
         if how in ("romfs", "frozen"):
@@ -114,7 +135,7 @@ class Image:
             for name, path in {**library, **modules}.items():
                 content = path.read_bytes()
                 if how == "mpy":
-                    name, content = name[:-3] + ".mpy", compiled(path, name)
+                    name, content = _mpy_name(name), compiled(path, name)
                 _put(place / name, content)
             if program and how == "mpy":
                 _put(place / "_program.mpy", compiled(program))
@@ -129,7 +150,11 @@ class Image:
 
 
 def _as_mpy(files, below):
-    return {below + name[:-3] + ".mpy": compiled(path, name) for name, path in files.items()}
+    return {below + _mpy_name(name): compiled(path, name) for name, path in files.items()}
+
+
+def _mpy_name(name):
+    return name.rpartition(".")[0] + ".mpy"
 
 
 def _put(path, content):

@@ -3,6 +3,7 @@ Finds the least heap with which each client does its main deed on the emulated b
 
     python3 tools/board/least_heap.py                         all clients: frozen, ROMFS, .mpy
     python3 tools/board/least_heap.py --as romfs link azure   some
+    python3 tools/board/least_heap.py --built                 as tools/build.py makes them
 
 The deed (tools/board/deeds/): imported, connected to the local cloud over verified TLS, 20
 messages acknowledged, connection reset by the peer, connected again, one more. The figure is
@@ -30,13 +31,22 @@ import time  # noqa: E402
 import urllib.request  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import build  # noqa: E402
 import processes  # noqa: E402
 from localcloud.faults import FaultProxy  # noqa: E402
 
 from board import emulator, firmware, image  # noqa: E402
 
 DEEDS = Path(__file__).resolve().parent / "deeds"
-CLIENTS = ("link", "ibm", "azure", "teamviewer", "digi", "umqtt")
+# The deeds, and the service of tools/services.py whose build each can use.
+CLIENTS = {
+    "link": "link",
+    "ibm": "ibm",
+    "azure": "azure",
+    "teamviewer": "teamviewer",
+    "digi": "digi",
+    "umqtt": "link",
+}
 _LIMIT_S = 15  # a run that takes longer has failed: it retries for want of memory
 _LOWEST_KB, _HIGHEST_KB = 10, 256
 _CONFIRMATIONS = 3
@@ -101,13 +111,17 @@ class Deeds:
             pass
 
 
-def run(deeds, client, kilobytes, how, profile, tell=None):
-    """Whether a client does its deed with this heap. tell: called with what it said, if not."""
+def run(deeds, client, kilobytes, how, profile, library=None, tell=None):
+    """
+    Whether a client does its deed with this heap.
+
+    library: see emulator.start(). tell: called with what it said, if it failed.
+    """
     proxy, arguments = deeds.arguments(client)
     deadline = time.monotonic() + _LIMIT_S
     with emulator.start(
         DEEDS / (client + ".py"), [str(arg) for arg in arguments], heap="%dk" % kilobytes,
-        how=how, profile=profile, fetch=True,
+        how=how, profile=profile, library=library,
     ) as machine:  # fmt: skip
         try:
             while True:
@@ -125,14 +139,14 @@ def run(deeds, client, kilobytes, how, profile, tell=None):
             return False
 
 
-def least(deeds, client, how, profile):
+def least(deeds, client, how, profile, library=None):
     """The least heap in KB, or None when even the most is too little."""
 
     def works(kilobytes):
-        return run(deeds, client, kilobytes, how, profile)
+        return run(deeds, client, kilobytes, how, profile, library)
 
     low, high = _LOWEST_KB, _HIGHEST_KB
-    if not run(deeds, client, high, how, profile, tell=workshop.say):
+    if not run(deeds, client, high, how, profile, library, tell=workshop.say):
         return None
     while high - low > 1:
         middle = (low + high) // 2
@@ -147,6 +161,15 @@ def least(deeds, client, how, profile):
     return high
 
 
+def built(client, state, how):
+    """A client as tools/build.py makes it: {name on the board: Path}."""
+    output = Path(state) / "build"
+    made = build.build([CLIENTS[client]], output)
+    if how in ("frozen", "py"):
+        output = output / "sources"
+    return emulator.libraries(output / made[0].name)
+
+
 def main():
     parser = argparse.ArgumentParser(
         prog="python3 tools/board/least_heap.py",
@@ -155,6 +178,7 @@ def main():
     )
     parser.add_argument("--as", dest="hows", action="append", choices=image.HOWS)
     parser.add_argument("--profile", choices=firmware.PROFILES, default="rp2")
+    parser.add_argument("--built", action="store_true", help="what tools/build.py makes of lib/")
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help=" ".join(CLIENTS))
     options = parser.parse_args()
     hows = options.hows or ["frozen", "romfs", "mpy"]
@@ -171,7 +195,10 @@ def main():
             print("| least heap in KB | {} |".format(" | ".join(hows)), flush=True)
             print("|---|" + "--:|" * len(hows), flush=True)
             for client in options.clients or CLIENTS:
-                found = [least(deeds, client, how, options.profile) for how in hows]
+                found = []
+                for how in hows:
+                    library = built(client, state, how) if options.built else None
+                    found.append(least(deeds, client, how, options.profile, library))
                 told = " | ".join("none" if kb is None else str(kb) for kb in found)
                 print("| {} | {} |".format(client, told), flush=True)
         finally:
