@@ -19,18 +19,19 @@ class Shared(NamedTuple):
     module: str
     seldom: bool = False  # True: loaded when it is asked for, not with what stands on it
     offered: bool = False  # True: a program imports it itself; every client's build brings it
+    inner: bool = False  # True: no program uses it, so it has no stub file for editors
 
 
 # What the services share, from the ground up: a file may import those above it in this list, and
 # no other file of lib/. A service's own files may import all of them.
 SHARED = (
-    Shared("tls_setup", seldom=True),
-    Shared("reasons", seldom=True),
+    Shared("tls_setup", seldom=True, inner=True),
+    Shared("reasons", seldom=True, inner=True),
     Shared("netstream"),
     Shared("resolver", seldom=True, offered=True),
     Shared("websocket_stream", seldom=True),
     Shared("p256", seldom=True),
-    Shared("json_text"),
+    Shared("json_text", inner=True),
     Shared("mqtt_link"),
     Shared("link_asyncio", seldom=True, offered=True),
     Shared("rest", seldom=True),
@@ -45,7 +46,8 @@ class Service(NamedTuple):
     imports: Tuple[str, ...]  # what a program imports; the first one gives the build its name
     resident: Tuple[str, ...] = ()  # its own modules that stay loaded in a running client
     seldom: Tuple[str, ...] = ()  # its own modules that are loaded when they are asked for
-    inner: Tuple[str, ...] = ()  # those whose names no program uses: the build may change them
+    # Those that no program uses: they have no stub file, and the build may change their names.
+    inner: Tuple[str, ...] = ()
     stays: Tuple[str, ...] = ()  # shared modules that stay, though importing it doesn't load them
     knows: Tuple[str, ...] = ()  # other services whose modules its own may import
     package: str = ""  # the file that mip installs from
@@ -96,6 +98,7 @@ SERVICES = (
             "ibmiotc.application",
             "ibmiotc.device",
         ),
+        inner=("ibmiotf.config", "ibmiotf.surrogates"),
         package="lib/ibmiotf.json",
         page="docs/ibm.md",
         cloud="ibm",
@@ -106,7 +109,7 @@ SERVICES = (
         title="Azure IoT Central and IoT Hub",
         imports=("iotc",),
         resident=("iotc", "iotc_wire"),
-        inner=("iotc_wire",),
+        inner=("iotc_wire", "iotc_dps", "iotc_preview"),
         seldom=("iotc_dps", "iotc_preview"),
         package="lib/iotc.json",
         page="docs/azure.md",
@@ -124,6 +127,7 @@ SERVICES = (
             "TeamViewerIoTPythonSDK.TVCMI_client",
             "TeamViewerIoTPythonSDK.TVCMI_error",
         ),
+        inner=("teamviewer_setup",),
         stays=("mqtt_link",),
         package="lib/teamviewer_iot.json",
         page="docs/teamviewer.md",
@@ -136,6 +140,7 @@ SERVICES = (
         imports=("idigi_monitor_api",),
         resident=("idigi_errors", "idigi_monitor_api"),
         seldom=("idigi_monitors", "idigi_messages", "idigi_xml", "idigi_pretty"),
+        inner=("idigi_monitors", "idigi_xml"),
         package="lib/idigi_monitor_api.json",
         page="docs/digi.md",
         cloud="digi",
@@ -167,8 +172,14 @@ def owner(module):
 
 
 def inner():
-    """All modules whose names no program uses."""
+    """Services' own modules that no program uses: the build may change their names."""
     return {module for service in SERVICES for module in service.inner}
+
+
+def public(modules):
+    """Those of `modules`, in their order, that programs use: each has a stub file beside it."""
+    hidden = inner() | {one.module for one in SHARED if one.inner}
+    return [module for module in modules if module not in hidden]
 
 
 def may_import(module):

@@ -55,6 +55,7 @@ _DEBIAN_RELEASE = "trixie"
 _DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _WASM_PACKAGE = "@micropython/micropython-webassembly-pyscript"
 _WASM_VERSION = "1.29.0-6"
+_PYRIGHT_VERSION = "1.1.414"
 
 
 class SetupError(Exception):
@@ -183,22 +184,35 @@ def wasm():
 
     Raises SetupError where node or npm is absent, or can't fetch it.
     """
+    return _npm_file("wasm", _WASM_PACKAGE, _WASM_VERSION, "micropython.mjs")
+
+
+def pyright():
+    """
+    The command (list of str) of the type checker pyright, fetched with npm when missing.
+
+    Raises SetupError where node or npm is absent, or can't fetch it.
+    """
+    return ["node", str(_npm_file("pyright", "pyright", _PYRIGHT_VERSION, "index.js"))]
+
+
+def _npm_file(place, package, version, file):
+    # Path of one file of an npm package, which is fetched into .venv/<place> when missing.
     for program in ("node", "npm"):
         if not shutil.which(program):
-            raise SetupError(
-                program + " is not on the PATH; install Node.js to measure on a 32-bit heap"
-            )
-    place = VENV / "wasm"
-    module = place.joinpath("node_modules", *_WASM_PACKAGE.split("/")) / "micropython.mjs"
-    stamp, key = place / "picolink.json", _digest(_WASM_PACKAGE, _WASM_VERSION)
+            raise SetupError("{} is not on the PATH; install Node.js".format(program))
+    name = place
+    place = VENV / name
+    module = place.joinpath("node_modules", *package.split("/")) / file
+    stamp, key = place / "picolink.json", _digest(package, version)
     if _stamped(stamp, key) and module.exists():
         return module
-    with lock("wasm"):
+    with lock(name):
         if not (_stamped(stamp, key) and module.exists()):
-            say("fetching MicroPython {} for WebAssembly".format(_WASM_VERSION))
+            say("fetching {} {} with npm (once)".format(package, version))
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
-            wanted = "{}@{}".format(_WASM_PACKAGE, _WASM_VERSION)
+            wanted = "{}@{}".format(package, version)
             # npm runs in `place` so that a package.json of ours, higher up, is not taken for its
             # own.
             _run(

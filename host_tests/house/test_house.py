@@ -239,7 +239,7 @@ def test_text_speaks_of_the_project_only():
 
 
 def test_requirements_are_pinned():
-    for file in ("requirements.txt", "requirements-amqtt.txt"):
+    for file in ("requirements.txt", "requirements-amqtt.txt", "requirements-types.txt"):
         for line in (workshop.ROOT / "tools" / file).read_text().splitlines():
             assert line.startswith("#") or "==" in line, line
     asked = (workshop.ROOT / "tools" / "requirements.in").read_text()

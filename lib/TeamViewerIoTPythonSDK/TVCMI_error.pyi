@@ -1,0 +1,11 @@
+from teamviewer_iot import CallbackError as CallbackError
+from teamviewer_iot import ConfigError as ConfigError
+from teamviewer_iot import ConnectionError as ConnectionError
+from teamviewer_iot import ConnectionParamError as ConnectionParamError
+from teamviewer_iot import DirectoryError as DirectoryError
+from teamviewer_iot import FileError as FileError
+from teamviewer_iot import InputError as InputError
+from teamviewer_iot import KeyCertificateError as KeyCertificateError
+from teamviewer_iot import KeyGenerationError as KeyGenerationError
+from teamviewer_iot import TLSError as TLSError
+from teamviewer_iot import TvcmiError as TvcmiError

@@ -1,0 +1,3 @@
+from .TVCMI_client import CertOverrideMode as CertOverrideMode
+from .TVCMI_client import TVCMI_client as TVCMI_client
+from .TVCMI_error import *  # noqa: F403

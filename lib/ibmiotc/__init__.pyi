@@ -1,0 +1,5 @@
+from ibmiotf import ConfigurationException as ConfigurationException
+from ibmiotf import ConnectionException as ConnectionException
+from ibmiotf import InvalidEventException as InvalidEventException
+from ibmiotf import UnsupportedAuthenticationMethod as UnsupportedAuthenticationMethod
+from ibmiotf import defaults as defaults

@@ -1,0 +1,6 @@
+class MonitorError(Exception):
+    status: int
+    retry_after: int | None
+    def __init__(self, text: str, status: int, retry_after: int | None = None) -> None: ...
+
+class BlockError(ValueError): ...

@@ -1,0 +1,3 @@
+from typing import Any
+
+def pretty(data: Any, indent: int = 4) -> str: ...

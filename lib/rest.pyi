@@ -1,0 +1,44 @@
+from typing import Generator, TypeVar
+
+from netstream import SSL
+
+_T = TypeVar("_T")
+Headers = dict[str, str]
+
+class Session:
+    def __init__(
+        self,
+        host: str,
+        port: int = 0,
+        ssl: SSL = True,
+        user: str | None = None,
+        password: str | None = "",
+        timeout: float = 10,
+        limit: float = 60,
+    ) -> None: ...
+    def start(
+        self,
+        method: str,
+        path: str,
+        body: str | bytes | None = None,
+        headers: Headers | None = None,
+    ) -> Generator[Response | None, None, None]: ...
+    def wait(self, ms: int) -> int: ...
+    def run(self, steps: Generator[_T | None, None, None]) -> _T: ...
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: str | bytes | None = None,
+        headers: Headers | None = None,
+    ) -> Response: ...
+    def close(self) -> None: ...
+
+class Response:
+    status: int
+    reason: str
+    headers: Headers
+    def __init__(self, session: Session) -> None: ...
+    def readinto(self, buf: bytearray | memoryview) -> int | None: ...
+    def whole(self, limit: int = 16384) -> Generator[bytes | None, None, None]: ...
+    def read(self, limit: int = 16384) -> bytes: ...
