@@ -240,4 +240,3 @@ def _value(source, wanted):
     if not ended or not size:
         raise BlockError("JSON ends too early, or a value is missing")
     return text if size <= source.limit else None
-

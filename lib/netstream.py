@@ -152,8 +152,8 @@ class NetStream:
         certificate must carry and SNI sends (default: the host dialled); timeout: seconds that
         opening, and a write that makes no headway, may take.
     resolver: an object whose generator resolve(host) yields where it would wait and returns a
-        list of IPv4 addresses as text, in order of use, such as resolver.Resolver(); None uses the
-        port's own look-up, which may block.
+        list of IPv4 addresses as text, in order of use, and whose wait(ms) waits for what that
+        lacks, such as resolver.Resolver(); None uses the port's own look-up, which may block.
 
     Raises OSError with a text that names what went wrong; TLSError when the peer can't be trusted;
     ValueError for a host or port that can't be used.
@@ -182,6 +182,7 @@ class NetStream:
         self._most = _ANY_SIZE  # most bytes to hand over at once
         self._address = None  # dialled last, of getaddrinfo()
         self._confirmed = False  # the service behind _address has answered
+        self._looking_up = False  # the resolver is at work: what there is to wait for is its
         self._found = []  # addresses of `host` that have not had their turn
         self._place = self._turn = 0  # which of _places is dialled; which is looked up next
 
@@ -266,7 +267,11 @@ class NetStream:
         host = self.host
         texts = (host,)
         if self.resolver and not (":" in host or host.replace(".", "").isdigit()):
-            texts = yield from self.resolver.resolve(host)
+            self._looking_up = True
+            try:
+                texts = yield from self.resolver.resolve(host)
+            finally:
+                self._looking_up = False
         try:
             for text in texts:
                 for address in socket.getaddrinfo(text, self.port):
@@ -355,6 +360,8 @@ class NetStream:
                 self._poll.modify(self._raw, self.want)
             for event in self._poll.ipoll(ms):
                 return event[1]
+        elif self._looking_up:
+            self.resolver.wait(ms)
         return 0
 
     def readinto(self, buf):

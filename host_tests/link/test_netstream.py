@@ -460,6 +460,8 @@ class Resolver:
         if host == "nowhere":
             raise OSError(-2, "no such name: nowhere")
         return self.answers[1:]
+    def wait(self, ms):
+        pass
 names["127.0.0.1"] = [port]
 stream = NetStream("svc", port, resolver=Resolver())
 said = attempt(stream, True)

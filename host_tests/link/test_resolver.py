@@ -497,6 +497,43 @@ report(found=look_up("iot.example.org", resolver))
     assert found == ["192.0.2.1"]
 
 
+# ---- under a stream
+
+
+def test_a_stream_waits_for_the_resolver_and_not_in_circles(board, serve):
+    dead = serve(silent)
+    source = """
+from netstream import NetStream
+from resolver import Resolver
+stream = NetStream("iot.example.org", 1883, resolver=Resolver([place], timeout=1))
+turns = 0
+try:
+    for _ in stream.open():
+        turns += 1
+        stream.wait(20)
+except OSError as e:
+    report(said=e.args[-1], turns=turns)
+"""
+    got = board.run(source, place=dead.place).report
+    assert got["said"] == "DNS: iot.example.org: no server answers"
+    assert 0 < got["turns"] <= 60  # a second of waits of 20 ms
+
+
+def test_a_link_finds_its_broker_and_the_next_address_when_one_is_dead(board, serve, broker):
+    server = serve(addresses("127.0.0.2", "127.0.0.1"))
+    source = """
+from mqtt_link import MQTTLink
+from netstream import NetStream
+from resolver import Resolver
+link = MQTTLink("resolved", "broker.example.org", port, resolver=Resolver([place]))
+link.connect()
+report(up=link.is_connected())
+link.disconnect()
+"""
+    assert board.run(source, place=server.place, port=broker.port).report == {"up": True}
+    assert server.names() == ["broker.example.org"]
+
+
 # ---- on boards' sockets
 
 
