@@ -71,8 +71,31 @@ IOTProtocol: _Protocol
 IOTConnectionState: _ConnectionState
 IOTMessageStatus: _MessageStatus
 
+def from_connection_string(
+    text: str, certificate: Certificate | dict[str, Any] | None = None
+) -> Device: ...
+
 class IOTCallbackInfo:
-    def __init__(self, *values: Any) -> None: ...
+    client: Device
+    eventName: str
+    payload: Any
+    tag: str | None
+    statusCode: int | None
+    interface: Any
+    messageId: str | None
+    responseCode: int | None
+    responseMessage: Any
+    callback: Callable[[], object] | None
+    def __init__(
+        self,
+        client: Device,
+        eventName: str,
+        payload: Any,
+        tag: str | None,
+        statusCode: int | None,
+        interface: Any = None,
+        messageId: str | None = None,
+    ) -> None: ...
     def getClient(self) -> Device: ...
     def getEventName(self) -> str: ...
     def getPayload(self) -> Any: ...
@@ -89,12 +112,14 @@ class IOTCallbackInfo:
 class Device:
     ca: str | bytes
     keepalive: int
+    timeout: float
     max_packet: int
     convention: Literal["A", "B", "C"]
     tls: bool
     server: Server | None
     websocket: bool | None
     error: Exception | None
+    dps_payload: Any
     def __init__(
         self,
         scopeId: str | None,
@@ -110,7 +135,9 @@ class Device:
     def setServiceHost(self, url: str) -> Code: ...
     def setDPSEndpoint(self, url: str) -> Code: ...
     def setQosLevel(self, qosLevel: Literal[0, 1]) -> Code: ...
-    def on(self, eventName: Event, callback: Callable[[IOTCallbackInfo], object]) -> Code: ...
+    def on(
+        self, eventName: Event, callback: Callable[[IOTCallbackInfo], object] | None
+    ) -> Code: ...
     def connect(self, hostName: str | None = None) -> Code: ...
     def start(self, hostName: str | None = None) -> Code: ...
     def isStarting(self) -> bool: ...

@@ -3,6 +3,7 @@
 # A is that of 2018, B that of the Plug and Play preview (the light SDK's document). iotc loads
 # this when a program asks for one of them; it gives the shapes, the work stays with iotc.
 
+import json_text
 from iotc_wire import quote
 
 API = "2019-07-01-preview"  # the last one that lets "$iotin:" into a twin
@@ -11,15 +12,19 @@ _NAME = "urn_azureiot_ModelDiscovery_ModelInformation"
 _URN = "urn:azureiot:ModelDiscovery:ModelInformation:1"
 
 
-def introduce(device):
-    """First thing after connecting. In convention B: tell the model and its interfaces."""
-    if device.convention != "B":
-        return
-    interfaces = {_NAME: _URN}
-    interfaces.update(device._interfaces)
-    model = device._model.get("__iot:interfaces", {}).get("CapabilityModelId")
-    device.sendTelemetry(
-        {"modelInformation": {"capabilityModelId": model, "interfaces": interfaces}},
+def introduction(convention, interfaces, model):
+    """
+    What a device says first: (body, properties of the message), or None.
+
+    In convention B it tells its model and its interfaces.
+    """
+    if convention != "B":
+        return None
+    told = {_NAME: _URN}
+    told.update(interfaces)
+    model = model.get("__iot:interfaces", {}).get("CapabilityModelId")
+    return (
+        {"modelInformation": {"capabilityModelId": model, "interfaces": told}},
         {"$.ifid": _URN, "$.ifname": _NAME, "$.schema": "modelInformation"},
     )
 
@@ -27,9 +32,7 @@ def introduce(device):
 def desired(convention, value, version):
     """What a property's callback is shown, and the names of code, text and version in an ack."""
     if convention == "A":
-        import json
-
-        shown = json.dumps({"value": value, "$version": version})
+        shown = json_text.dumps({"value": value, "$version": version})
         return shown, ("statusCode", "status", "desiredVersion")
     return {"value": value, "sv": version}, ("sc", "sd", "sv")
 

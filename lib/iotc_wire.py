@@ -1,18 +1,24 @@
 # iotc_wire: what goes over the wire to Azure: tokens, percent-encoding, JSON the service takes.
 #
-# Pure functions on hashlib, binascii and json as MicroPython ships them; the other files of iotc
-# stand on them.
+# Pure functions on hashlib and binascii as MicroPython ships them, and on json_text; the other
+# files of iotc stand on them.
 
-import json
 import time
 from binascii import a2b_base64, b2a_base64
 from hashlib import sha256
 
+import json_text
 from micropython import const
 
 _FIRST_DAY = const(1735689600)  # 2025-01-01: no clock that was set says less
-_LIMIT = const(262144)  # bytes of one message, its properties included
-_TWIN_LIMIT = const(32768)
+_FROM_1970_TO_2000 = const(946684800)  # seconds between the two epochs that boards count from
+
+_MESSAGE_MAX = const(262144)  # bytes of a message with its properties, at the hub
+_BLOCK = const(64)  # bytes of a block of SHA-256
+
+# What needs no percent-encoding, and what Hub takes in the name of a message's property.
+_UNRESERVED = "-._~"
+_PROPERTY_NAME = "!#$%&'*+-.^_`|~"
 
 
 def unix_time():
@@ -22,7 +28,7 @@ def unix_time():
     Raises OSError when the clock was never set: no signature would be worth anything.
     """
     # Only int plus int: the float of a 32-bit board holds 24 bits and would lose minutes.
-    now = int(time.time()) + (946684800 if time.gmtime(0)[0] == 2000 else 0)
+    now = int(time.time()) + (_FROM_1970_TO_2000 if time.gmtime(0)[0] == 2000 else 0)
     if now < _FIRST_DAY:
         raise OSError(-1, "clock not set: sync NTP before connecting")
     return now
@@ -38,11 +44,11 @@ def plain(text, others):
 
 def quote(text):
     """Return text (str) percent-encoded (RFC 3986): all but letters, digits and - . _ ~"""
-    if plain(text, "-._~"):
+    if plain(text, _UNRESERVED):
         return text
     out = bytearray()
-    for c in text.encode():
-        out.extend(bytes((c,)) if plain(chr(c), "-._~") else b"%%%02X" % c)
+    for byte in text.encode():
+        out.extend(bytes((byte,)) if plain(chr(byte), _UNRESERVED) else b"%%%02X" % byte)
     return out.decode()
 
 
@@ -57,11 +63,11 @@ def unquote(text):
 
 def bag(text):
     """
-    Return "a=1&b=&c" as {"a": "1", "b": "", "c": None}, percent-encoding undone; a "?" in front is
-    passed over. ValueError when malformed.
+    Return "a=1&b=&c" as {"a": "1", "b": "", "c": None}, percent-encoding undone; one "?" in front
+    is passed over. ValueError when malformed.
     """
     out = {}
-    for pair in text.lstrip("?").split("&"):
+    for pair in text[text[:1] == "?" :].split("&"):
         name, sep, value = pair.partition("=")
         if name:
             out[unquote(name)] = unquote(value) if sep else None
@@ -72,20 +78,27 @@ def with_bag(topic, properties):
     """
     Return topic (str) with the properties (dict or None) of a message behind it.
 
-    A number in iothub-creation-time-utc counts as time.time(). Raises ValueError for a name that
-    Hub can't take.
+    A number in iothub-creation-time-utc counts as time.time(). Raises ValueError for a name or
+    value that Hub can't take.
     """
-    others = "!#$%&'*+-.^_`|~"
-    for name in properties or ():
+    if not isinstance(properties, dict):
+        if properties is None:
+            return topic
+        raise ValueError("properties: a dict, or None")
+    for name in properties:
         value = properties[name]
         name = str(name)
         if name == "iothub-creation-time-utc" and not isinstance(value, str):
+            if not isinstance(value, (int, float)):
+                raise ValueError(name + ": a number of seconds as time.time() has it, or a text")
             value = "%d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(int(value))[:6]
-        if not (name and plain(name, others)):
-            raise ValueError("property name: letters, digits, " + others)
+        if not (name and plain(name, _PROPERTY_NAME)):
+            raise ValueError("property name: letters, digits, " + _PROPERTY_NAME)
         if topic[-1] != "/":
             topic += "&"
-        topic += quote(name) + "=" + quote(str(value))
+        value = str(value)
+        _check_text(value)
+        topic += quote(name) + "=" + quote(value)
     return topic
 
 
@@ -99,16 +112,17 @@ def signer(key):
     try:
         raw = a2b_base64(key)
         # MicroPython's decoder skips what it doesn't know: look whether everything was read.
-        if not 16 <= len(raw) <= 64 or b2a_base64(raw).decode().strip() != key.strip():
+        if not 16 <= len(raw) <= _BLOCK or b2a_base64(raw).decode().strip() != key.strip():
             raise ValueError
     except (ValueError, TypeError, AttributeError):
         raise ValueError("keyORCert: not a base64 key of 16 to 64 bytes; copy all of it")
     # MicroPython's sha256 has no copy(), so what can be made beforehand are the padded blocks.
     # One long number is padded nine times faster than 64 small ones.
-    n = int.from_bytes(raw + bytes(64 - len(raw)), "big")
+    number = int.from_bytes(raw + bytes(_BLOCK - len(raw)), "big")
     pads = []
     for pad in b"\x36\x5c":
-        pads.append((n ^ int.from_bytes(bytes((pad,)) * 64, "big")).to_bytes(64, "big"))
+        mask = int.from_bytes(bytes((pad,)) * _BLOCK, "big")
+        pads.append((number ^ mask).to_bytes(_BLOCK, "big"))
 
     def sign(text):
         inner = sha256(pads[0])
@@ -135,49 +149,44 @@ def token(sign, resource, expiry, policy=None):
     return "".join(("SharedAccessSignature sr=", resource, "&sig=", sig, "%3D&se=", expiry, skn))
 
 
-def _fits(value, twin, depth=0):
-    # Whether JSON can hold value, and IoT Hub's twin too. What json.dumps would only garble (nan,
-    # bytes, objects) doesn't fit.
-    if isinstance(value, (dict, list, tuple)):
-        named = isinstance(value, dict)
+def _check_text(text):
+    # Half of a surrogate pair is no text: MicroPython would send bytes that are not UTF-8.
+    if len(text.encode()) != len(text):
+        json_text.dumps(text)
+
+
+def _check_keys(value):
+    # A key such as 1 would arrive as "1": whoever made this meant something else.
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError("not for JSON: a name must be text")
+            _check_keys(value[key])
+    elif isinstance(value, (list, tuple)):
         for item in value:
-            if named:
-                if not isinstance(item, str):
-                    return False
-                if twin and item[:7] != "$iotin:":
-                    if not 0 < len(item) <= 1024 or min(item) <= " " or "." in item or "$" in item:
-                        return False
-                item = value[item]
-            if not _fits(item, twin, depth + 1):
-                return False
-        return depth < 10 or not twin
-    if isinstance(value, str):
-        return len(value) <= 4096 or not twin
-    if isinstance(value, int):
-        return -4503599627370496 <= value < 4503599627370496 or not twin
-    if value is None or isinstance(value, bool):  # on MicroPython a bool is no int
-        return True
-    return isinstance(value, float) and value - value == 0
+            _check_keys(item)
 
 
 def dump(value, twin=False, more=0):
     """
     Return value as JSON text (str or bytes); str and bytes are taken to be that already.
 
-    more: bytes that go beside it. Raises ValueError for over 256 KB and for what JSON can't hold;
-    with twin for what a twin can't: over 32 KB, names over 1 KB or with . $ or a space, text over
-    4 KB, integers of more than 53 bits, over 10 levels.
+    twin: value goes into a twin. more: bytes that go beside it. Raises ValueError for over 256 KB,
+    for what JSON can't hold, and for what a twin can't: see iotc_limits.
     """
-    if not isinstance(value, (str, bytes)):
-        if not _fits(value, twin):
-            raise ValueError(
-                "not for JSON"
-                + (", or a name, text, integer or depth no twin takes" if twin else "")
-            )
-        value = json.dumps(value)
-    if len(value) > 8191 and isinstance(value, str):
-        # Long enough for the limits to depend on what is not ASCII: four bytes a character.
+    if isinstance(value, str):
+        _check_text(value)
+    elif not isinstance(value, bytes):
+        if twin:
+            import iotc_limits
+
+            iotc_limits.check(value)
+        text = json_text.dumps(value)
+        _check_keys(value)
+        value = text
+    if len(value) > _MESSAGE_MAX // 4 and isinstance(value, str):
+        # Long enough for the limit to depend on what is not ASCII: up to four bytes a character.
         value = value.encode()
-    if len(value) + more > (_TWIN_LIMIT if twin else _LIMIT):
-        raise ValueError("over 256 KB, or 32 KB of properties")
+    if len(value) + more > _MESSAGE_MAX:
+        raise ValueError("over 256 KB, which is all that a message may be")
     return value

@@ -145,7 +145,8 @@ class MQTTLink(MQTTClient):
     clean_session: False keeps subscriptions and unfinished QoS 1 and 2 across connections;
         exactly-once QoS 2 needs it.
     window: most messages kept until acknowledged, sent or not. max_packet: longest packet taken in
-        (bytes), a buffer's size.
+        (bytes), a buffer's size; or that buffer itself, a bytearray that no other connected link
+        uses.
     timeout: seconds for each wait (dialling, handshake, CONNACK, SUBACK, PINGRESP, a stalled
         packet; acknowledgements: twice).
     websocket: path for MQTT over WebSocket, such as "/mqtt" (needs websocket_stream.py).
@@ -212,7 +213,7 @@ class MQTTLink(MQTTClient):
         self.window = window
         # A random start: after a reboot a durable session may still hold the low packet ids.
         self.pid = _random16()
-        self._rx = bytearray(max_packet)
+        self._rx = max_packet if isinstance(max_packet, bytearray) else bytearray(max_packet)
         self._view = memoryview(self._rx)
         self._tx = bytearray(64)
         # Unacknowledged messages in order: each as bytes (2 of packet id, then the packet) or as

@@ -47,7 +47,7 @@ class MQTTLink(MQTTClient):
         credentials: Callable[[], Credentials] | None = None,
         clean_session: bool = True,
         window: int = 16,
-        max_packet: int = 2048,
+        max_packet: int | bytearray = 2048,
         timeout: float = 10,
         websocket: str | None | Literal[False] = None,
         resolver: SupportsResolve | None = None,

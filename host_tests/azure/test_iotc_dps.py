@@ -44,6 +44,8 @@ class Link:
             self.cb(("$dps/registrations/res/%d/?$rid=1%s" % (status, more)).encode(), body)
             return True
         return False
+    def is_connected(self):
+        return True
     def disconnect(self, wait_ms):
         self.closed = True
 
@@ -102,9 +104,9 @@ def test_register_wait_poll_assigned(board):
 
 
 @pytest.mark.parametrize(
-    "more, ms", [("", 2000), ("&retry-after=0", 0), ("&retry-after=9999", 60000)]
+    "more, ms", [("", 2000), ("&retry-after=0", 0), ("&retry-after=9999", 9999000)]
 )
-def test_retry_after_is_kept_two_seconds_without_and_a_minute_at_most(board, more, ms):
+def test_retry_after_is_kept_whole_and_is_two_seconds_without(board, more, ms):
     got, asked = talk(board, (202, more, ASSIGNING), (200, "", ASSIGNED))
     assert "result" in got
     assert ms <= asked[1][4] - asked[0][4] <= ms + 300
@@ -164,21 +166,6 @@ def test_busy_for_ever_is_given_up_after_25_requests(board):
             (
                 200,
                 {
-                    "status": "failed",
-                    "trackingId": TRACKING,
-                    "registrationState": {
-                        "errorCode": 400207,
-                        "errorMessage": "Custom allocation failed",
-                    },
-                },
-            ),
-            400207,
-            ["400207", "Custom allocation failed"],
-        ),
-        (
-            (
-                200,
-                {
                     "status": "disabled",
                     "trackingId": TRACKING,
                     "registrationState": {"status": "disabled"},
@@ -222,7 +209,7 @@ def test_an_answer_that_lacks_what_it_should_say_is_an_error_not_a_KeyError(boar
 
 @pytest.mark.parametrize(
     "code, cure",
-    [(401002, "key and clock"), (404201, "scopeId"), (400207, "enrolment"), (412001, "enrolment")],
+    [(401002, "key and clock"), (404201, "scopeId"), (400004, "enrolment"), (412001, "enrolment")],
 )
 def test_the_cure_fits_what_was_refused(board, code, cure):
     """A key is not to blame for an allocation that failed."""

@@ -61,7 +61,7 @@ def test_the_convention_may_be_named_as_well(dev):
         d.on("Properties", lambda info: None)
         d.setQosLevel(1)
         report(code=d.connect(HUB), sent=d.sendTelemetry({"t": 1}))
-        step(d, lambda: not d._hub.inflight)
+        step(d, lambda: not d.inflight)
         """
     ).report
     assert got == {"code": 0, "sent": 0}
@@ -90,11 +90,20 @@ def test_a_command(dev):
 def test_a_model_goes_to_dps_as_data(dev):
     """What DPS makes of it is not known; that it takes it is."""
     bodies = []
-    register = dev.rig.azure.dps._register
-    dev.rig.azure.dps._register = lambda client, body: (
-        bodies.append(json.loads(body)),
-        register(client, body),
-    )[1]
+
+    class Watcher:
+        @staticmethod
+        def connected(client):
+            pass
+
+        disconnected = connected
+
+        @staticmethod
+        def published(client, packet):
+            if packet.topic.startswith("$dps/registrations/PUT/"):
+                bodies.append(json.loads(packet.payload))
+
+    dev.rig.server.watchers.append(Watcher)
     try:
         for select in ("A", "B by model"):
             dev.run(
@@ -104,7 +113,7 @@ def test_a_model_goes_to_dps_as_data(dev):
                 + "report(code=d.connect())\n"
             )
     finally:
-        dev.rig.azure.dps._register = register
+        dev.rig.server.watchers.remove(Watcher)
     assert bodies[0]["data"] == {"iotcModelId": "urn:acme:m:1"} and "payload" not in bodies[0]
     assert bodies[1]["payload"]["__iot:interfaces"] and "data" not in bodies[1]
 

@@ -190,6 +190,11 @@ class Azure:
             raise ValueError("at %s: %s" % (place, known))
         self._faults.setdefault(place, []).append(Fault(how, count, device))
 
+    def failures_left(self, place):
+        """How many failures that were ordered there are still to come; None: without end."""
+        counts = [fault.count for fault in self._faults.get(place, ())]
+        return None if None in counts else sum(counts)
+
     def clear_faults(self):
         self._faults.clear()
 
