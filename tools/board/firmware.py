@@ -13,6 +13,7 @@ Installing Debian's packages and downloading happen only where fetch=True is pas
 tools/board does); a test never does either.
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -53,6 +54,7 @@ _TOOLCHAIN = {
     "make": ["make", "--version"],
     "qemu-system-arm": ["qemu-system-arm", "--version"],
 }
+_KEPT = 5
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # A change that stands for how ESP32's sockets behave in a poll (see docs/board.md): IDF's select()
@@ -114,14 +116,16 @@ def make(profile="rp2", frozen=None, fetch=False):
             _download()
         place = HOME / (profile if frozen is None else profile + "-frozen")
         base, key = _keys(profile, frozen)
-        if _stamped(place / "key", key) and (place / "firmware.elf").exists():
-            return place / "firmware.elf"
-        tree = _unpacked()
-        if not _stamped(place / "base", base):
-            shutil.rmtree(place, ignore_errors=True)
-        _build(profile, frozen, tree, place, base)
-        (place / "key").write_text(key)
-        return place / "firmware.elf"
+        elf = place / "firmware-{}.elf".format(key[:16])
+        if not elf.exists():
+            tree = _unpacked()
+            if not _stamped(place / "base", base):
+                shutil.rmtree(place, ignore_errors=True)
+            _build(profile, frozen, tree, place, base)
+            _keep_newest(place)
+            # In one step: another process may start it as soon as it is there.
+            os.replace(place / "build" / "firmware.elf", elf)
+        return elf
 
 
 # --- the toolchain -------------------------------------------------------------------------------
@@ -130,15 +134,20 @@ def make(profile="rp2", frozen=None, fetch=False):
 def _missing_packages():
     missing = []
     for package, command in _TOOLCHAIN.items():
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        except OSError:
-            missing.append(package)
-            continue
         # A compiler without newlib answers with the bare name.
-        if done.returncode or done.stdout.strip() == b"nano.specs":
+        if _said(*command) in (None, b"nano.specs\n"):
             missing.append(package)
     return missing
+
+
+@functools.lru_cache(maxsize=None)
+def _said(*command):
+    """What a command answers (bytes), None when it isn't there or fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
+        return None
+    return None if done.returncode else done.stdout
 
 
 def _os_release():
@@ -170,6 +179,7 @@ def _install_toolchain():
             command, env=env, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+    _said.cache_clear()
     if done.returncode:
         raise Missing(
             "apt-get could not install {}: {}".format(", ".join(packages), _last_line(done.stdout))
@@ -184,12 +194,13 @@ def _tarballs():
     found = {}
     for package, version, sha256, _ in _SOURCES:
         for path in sorted((HOME / "sources").glob("{}_{}*.orig.tar.*".format(package, version))):
-            if sha256 in (None, _sha256(path)):
+            if sha256 in (None, _sha256(path, path.stat().st_mtime_ns)):
                 found[package] = path
     return found if len(found) == len(_SOURCES) else None
 
 
-def _sha256(path):
+@functools.lru_cache(maxsize=None)
+def _sha256(path, _changed):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -289,8 +300,8 @@ def _keys(profile, frozen):
         if path.is_file():
             whole.update(path.relative_to(GLUE).as_posix().encode() + b"\0" + path.read_bytes())
     whole.update(repr(_ESP32_POLL).encode())
-    for command in (["arm-none-eabi-gcc", "--version"], [_mpy_cross(), "--version"]):
-        whole.update(subprocess.run(command, stdout=subprocess.PIPE).stdout)
+    for compiler in ("arm-none-eabi-gcc", _mpy_cross()):
+        whole.update(_said(compiler, "--version"))
     base = whole.hexdigest()
     for name in sorted(frozen or ()):
         whole.update(name.encode() + b"\0" + frozen[name].read_bytes())
@@ -303,7 +314,6 @@ def _mpy_cross():
 
 def _build(profile, frozen, tree, place, base):
     place.mkdir(parents=True, exist_ok=True)
-    (place / "key").unlink(missing_ok=True)
     (place / "base").write_text(base)
     workshop.say(
         "compiling the emulated board's firmware ({}{})".format(profile, ", frozen" * bool(frozen))
@@ -347,7 +357,13 @@ def _build(profile, frozen, tree, place, base):
                 place / "build.log", "\n".join("    " + line for line in said or lines[-8:])
             )
         )
-    shutil.copyfile(place / "build" / "firmware.elf", place / "firmware.elf")
+
+
+def _keep_newest(place):
+    """Drop all but the newest firmwares: each state of lib/ that was frozen is one."""
+    there = sorted(place.glob("firmware-*.elf"), key=lambda path: path.stat().st_mtime)
+    for path in there[:-_KEPT]:
+        path.unlink()
 
 
 def _changed_modlwip(tree, place):
