@@ -66,6 +66,8 @@ def main():
             firmware.make("rp2", image.libraries(), fetch=True)
             return 0
         return run(options)
+    except KeyboardInterrupt:
+        return 130  # as a shell has it for a command that Ctrl-C ended
     except (emulator.Missing, emulator.BadProgram, workshop.SetupError) as error:
         sys.exit("board: {}".format(error))
     except ValueError as error:
