@@ -8,6 +8,13 @@ import pytest
 import services
 import workshop
 
+
+def prepare():
+    """Before the tests: the checkers and MicroPython's stubs."""
+    check_types.tools()
+    workshop.pyright()
+
+
 # What an editor shall find: programs with a mistake in each line that ends with a comment.
 WRONG = {
     "wrong_link.py": """
