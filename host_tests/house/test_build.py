@@ -460,6 +460,18 @@ def test_an_inner_module_s_names_are_the_build_s(tmp_path):
     assert result(texts, "import main, seldom\nout = main.say() + seldom.shout()") == "<a><A>"
 
 
+def test_an_inner_module_that_is_loaded_by_its_name_keeps_its_names(tmp_path):
+    files = dict(
+        numbers="class Level:\n    HIGH = 3\n",
+        main="import sys\ndef level(name):\n"
+        "    return getattr(getattr(__import__('numbers'), 'Level'), name)\n",
+    )
+    for text in ("'Level'", "name"):  # the second time no string tells which name is meant
+        given = dict(files, main=files["main"].replace("'Level'", text))
+        texts, _ = renamed(tmp_path, inner=["numbers"], **given)
+        assert "class Level" in texts["numbers"]
+
+
 def test_lib_means_the_same_without_what_a_board_has_no_use_for():
     """Writing a tree out as text changes nothing: the compiler makes the same of both."""
     for module, path in packages.modules().items():

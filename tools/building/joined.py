@@ -70,7 +70,7 @@ def stand_in(module, main, sources):
     public = sorted(
         name
         for name, bound in sources[module].top.items()
-        if bound == ("own",) and not is_private(name)
+        if bound == ("own",) and not name.startswith("_")
     )
     text = "from {} import {}\n".format(main, ", ".join(public))
     return Module(module, False, ast.parse(text), [])
@@ -196,7 +196,7 @@ class _Joining:
                 # Names that mean something else to the main module: this part is a class.
                 lines.append("class {}:".format(module))
                 for name, bound in self.sources[module].top.items():
-                    if bound == ("own",) and not is_private(name):
+                    if bound == ("own",) and not name.startswith("_"):
                         lines.append("    {} = {}".format(name, self.finals[module][name]))
                 lines.append('sys.modules["{0}"] = {0}'.format(module))
         return "\n".join(lines) + "\n"

@@ -37,9 +37,10 @@ class Names:
 
     def __init__(self, sources, files, foreign, inner=()):
         self.sources = sources
-        self.inner = set(inner)
         self.foreign = set(foreign)
         self.words = set().union(*(one.strings for one in sources.values()))
+        # One that is loaded by its name may have its names looked up in the same way.
+        self.inner = {one for one in inner if one.rpartition(".")[2] not in self.words}
         self.keywords = set(self.words)
         self._seen_attributes = set()
         self._families = _Families()
