@@ -9,6 +9,7 @@ import processes
 import pytest
 import real_broker
 import workshop
+from ibm_rig import WATCH
 from localcloud import pki
 
 TOKENS = {"pump/id/p1": "token-1", "pump/id/p2": "token-2", "dashboard": "token-d"}
@@ -85,7 +86,9 @@ def application(mosquitto, **more):
     )
 
 
-TALK = """
+TALK = (
+    WATCH
+    + """
     import ibmiotf.broker
     import ibmiotf.application
     import time
@@ -99,6 +102,7 @@ TALK = """
     p1.commandCallback = lambda c: commands1.append((c.command, c.data))
     p2.commandCallback = lambda c: commands2.append((c.command, c.data))
     clients = [app, p1, p2]
+    watches = [Watch(app), Watch(p1, 1), Watch(p2, 1)]
     for one in clients:
         one.errorCallback = errors.append
 
@@ -113,9 +117,11 @@ TALK = """
 
     app.subscribeToDeviceEvents(qos=1)
     app.subscribeToDeviceStatus()
-    until(lambda: all(one.isConnected() and not one.link._waiting for one in clients))
+    until(lambda: all(one.isConnected() for one in clients))
+    until(lambda: all(watch.settled() for watch in watches))
 
 """
+)
 
 
 def values(mosquitto):
@@ -158,7 +164,7 @@ def test_a_device_cant_speak_for_another_nor_hear_its_commands_an_application_he
         + """
     p1.link.subscribe("iot-2/type/pump/id/p2/cmd/+/fmt/+", 1)
     p1.link.subscribe("iot-2/#", 1)
-    until(lambda: not p1.link._waiting)
+    until(lambda: watches[1].settled())
     p1.link.publish("iot-2/type/pump/id/p2/evt/false/fmt/json", "{}", qos=1)
     p1.link.publish("iot-2/type/pump/id/p2/mon", "{}", qos=1)
     p1.link.publish("iot-2/type/pump/id/p2/cmd/false/fmt/json", "{}", qos=1)
@@ -216,7 +222,7 @@ def test_status_tells_who_is_there_who_left_and_who_was_lost(board, mosquitto):
     p1.disconnect()
     until(lambda: last("pump:p1")[0][0] == "Disconnect")
     clients.remove(p2)
-    p2.link._stream.close()  # as if its power had failed
+    p2.link.drop(OSError(5, "its power has failed"))
     until(lambda: last("pump:p2")[0][0] == "Disconnect")
     report(p1=last("pump:p1"), p2=last("pump:p2"))
     # Who comes later learns it too.

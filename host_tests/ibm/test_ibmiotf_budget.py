@@ -21,7 +21,7 @@ class Socket:
 def test_heap_of_the_time_stamps(heap32):
     """Loaded when an event's timestamp is asked for, on a board, which has no datetime module."""
     cost = heap32.import_cost("ibmiotf.application", "ibmiotf.timestamp")
-    assert cost["ibmiotf.timestamp"] < 2300
+    assert cost["ibmiotf.timestamp"] < 2700
 
 
 CONNECT = """
@@ -63,4 +63,4 @@ print(taken)
     qos0, qos1 = eval(run.out[-1])
     print(qos0, qos1)
     assert qos0 < 224
-    assert qos1 < 272
+    assert qos1 < 304  # the kept message is part of it

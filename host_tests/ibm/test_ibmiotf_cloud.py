@@ -4,6 +4,7 @@ import json
 import urllib.request
 
 import pytest
+from ibm_rig import WATCH
 
 # The programs below know neither the local cloud nor its certificate: the address they have is the
 # service's own. This stands where a board has boot.py: it names the CA for all clients, and plays
@@ -211,7 +212,9 @@ def test_the_documents_programs_run_as_they_are(board, cloud, boot, tmp_path):
         BOOT
         + APPLICATION_PROGRAM
         + """
-    while client._asked:
+    # Once this is acknowledged, the service has answered what was asked before it.
+    client.publishEvent(kind, number, "hello", {}, 1)
+    while client.link.inflight:
         client.do_next(100)
     print("listening")
     seen = []
@@ -321,13 +324,20 @@ def test_wrong_credentials_are_refused_by_name_and_no_secret_is_shown(board, clo
     assert [r["error"] for r in run.reports[7:]] == [None, None]
 
 
-TALK = """
+TALK = (
+    WATCH
+    + """
     import ibmiotf.device
     import ibmiotf.application
     import time
 
     device = ibmiotf.device.Client(device_options)
     app = ibmiotf.application.Client(app_options)
+    watches = [Watch(device, 0 if device.quickstart else 1), Watch(app)]
+
+    def settled():
+        return watches[0].settled() and watches[1].settled()
+
     device_errors = []
     app_errors = []
     device.errorCallback = lambda e: device_errors.append(str(e))
@@ -344,6 +354,7 @@ TALK = """
                 raise SystemExit(1)
 
 """
+)
 
 
 def talk(cloud, board, secure=True, device=(), app=()):
@@ -436,8 +447,8 @@ def test_events_and_commands_at_every_qos_arrive_once_and_in_order(board, cloud,
     device.commandCallback = lambda c: commands.append(c.data["i"])
     app.subscribeToDeviceEvents(device.options["type"], device.options["id"], qos=2)
     app.subscribeToDeviceCommands(qos=2)
-    until(lambda: device.isConnected() and app.isConnected() and not app._asked)
-    until(lambda: not device.link._waiting)
+    until(lambda: device.isConnected() and app.isConnected() and settled())
+    until(settled)
     for i in range(60):
         device.publishEvent("e", {"i": i}, i % 3)
         app.publishCommand(device.options["type"], device.options["id"], "c", {"i": i}, i % 3)
@@ -463,7 +474,7 @@ def test_an_application_may_speak_for_a_device(board, cloud):
     events = []
     app.deviceEventCallback = lambda e: events.append((e.device, e.event, e.format, e.data))
     app.subscribeToDeviceEvents()
-    until(lambda: app.isConnected() and not app._asked)
+    until(lambda: app.isConnected() and settled())
     name = device.options["type"], device.options["id"]
     app.publishEvent(*name, "mine", {"a": 1}, 1)
     app.publishEvent(*name, "mine", "json-iotf", {"a": 2}, 1)
@@ -503,7 +514,7 @@ def test_device_and_application_status_tell_how_it_stands_and_what_happens(board
     other = dict(app_options)
     other["id"] += "-other"
     app.subscribeToAppStatus(other["id"])
-    until(lambda: not app._asked)
+    until(settled)
     second = ibmiotf.application.Client(other)
     second.connect()
     until(lambda: len(said) == 3)
@@ -532,8 +543,8 @@ def test_a_durable_session_keeps_what_came_while_away_a_clean_one_does_not(board
     app.deviceEventCallback = lambda e: events.append(e.data["i"])
     app.subscribeToDeviceEvents(device.options["type"], device.options["id"], "durable", qos=1)
     name = device.options["type"], device.options["id"]
-    until(lambda: device.isConnected() and app.isConnected() and not app._asked)
-    until(lambda: not device.link._waiting)
+    until(lambda: device.isConnected() and app.isConnected() and settled())
+    until(settled)
     device.disconnect()
     for i in range(5):
         app.publishCommand(*name, "c", {"i": i}, 1 + i % 2)
@@ -557,7 +568,8 @@ def test_a_durable_session_keeps_what_came_while_away_a_clean_one_does_not(board
     until(lambda: not app.link.inflight)
     del commands[:]
     device.connect()
-    until(lambda: not device.link._waiting)
+    device.publishEvent("back", {}, 1)  # what was subscribed before it is, once this is taken
+    until(lambda: not device.link.inflight)
     app.publishCommand(*name, "c", {"i": 99}, 1)
     until(lambda: commands)
     report(commands=commands)
@@ -618,7 +630,7 @@ def test_over_websocket_it_is_the_same(board, cloud):
     events = []
     app.deviceEventCallback = lambda e: events.append(e.data)
     app.subscribeToDeviceEvents(event="web", qos=1)
-    until(lambda: device.isConnected() and app.isConnected() and not app._asked)
+    until(lambda: device.isConnected() and app.isConnected() and settled())
     device.publishEvent("web", {"a": "x" * 1000}, 2)
     until(lambda: events)
     report(n=len(events[0]["a"]))
@@ -635,7 +647,7 @@ def test_the_largest_payload_passes_and_one_byte_more_never_leaves(board, cloud)
     sizes = []
     app.deviceEventCallback = lambda e: sizes.append(len(e.payload))
     app.subscribeToDeviceEvents(event="large", qos=1)
-    until(lambda: device.isConnected() and app.isConnected() and not app._asked)
+    until(lambda: device.isConnected() and app.isConnected() and settled())
     small = '"' + "x" * 131070 + '"'
     ibmiotf.codecs["raw"] = (lambda data, timestamp: data, ibmiotf.codecs["json"][1])
     device.publishEvent("large", "raw", small, 1)
@@ -660,7 +672,7 @@ def test_quickstart_needs_no_registration(board, cloud):
     events = []
     app.deviceEventCallback = lambda e: events.append((e.device, e.data))
     app.subscribeToDeviceEvents("any", "one")
-    until(lambda: device.isConnected() and app.isConnected() and not app._asked)
+    until(lambda: device.isConnected() and app.isConnected() and settled())
     device.publishEvent("e", {"a": 1})
     until(lambda: events)
     report(events=events, errors=device_errors + app_errors)

@@ -67,7 +67,7 @@ def test_connect_presents_the_device_and_subscribes_to_its_commands(board, rig):
             "websocket": False,
         }
     ]
-    assert rig.witness.subscribes == [(COMMANDS, 1)]
+    assert rig.witness.subscribes == [(COMMANDS, 2)]
     assert rig.witness.ends == ["normal"]
 
 

@@ -196,8 +196,11 @@ def test_their_device_and_our_application(board, cloud, sdk, ours, name):
         client.subscribeToDeviceEvents(deviceType=kind, qos=2)
         client.subscribeToDeviceCommands(deviceType=kind)
         client.subscribeToDeviceStatus(kind)
+        answered = []
+        on_ack = client.link.on_ack
+        client.link.on_ack = lambda *args: (answered.append(args), on_ack(*args))
         client.connect()
-        while client._asked:
+        while len(answered) < 3:
             client.do_next(20)
         report(ready=True)
         while True:

@@ -8,7 +8,7 @@ class Client(application.Client):
     """As ibmiotf's; the constructor connects, and raises what connect() raises."""
 
     def __init__(self, options, logHandlers=None):
-        super().__init__(options)
+        super().__init__(options, logHandlers)
         self.connect()
 
     @property

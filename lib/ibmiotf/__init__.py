@@ -7,15 +7,29 @@ Here: the errors, the payload codecs, and what the device and the application cl
 connect() as the old libraries' documents show, and one that only calls do_next() in its loop.
 """
 
+import sys
 import time
 
 import json_text
 from micropython import const
 from mqtt_link import MQTTLink
 
-_MAX_PAYLOAD = const(131072)  # bytes; the service refuses more
-_NAME = const(36)  # longest device type or id, and the only level with a rule for its characters
+# What a topic tells: an event of a device, or a command for one.
+EVENT = "evt"
+COMMAND = "cmd"
+# The first part of a client id.
+DEVICE = "d"
+APPLICATION = "a"
+SHARED_APPLICATION = "A"
+TOKEN_USER = "use-token-auth"  # the user name of every device
+NAME = const(36)  # longest device type or id with Maximo, and on one's own broker
+_NAME_AT_IBM = const(32)  # the same on IBM's public platform
+_APPLICATION_ID = const(128)
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
+_PAYLOAD_MAX = const(131072)  # bytes; the service refuses more
+_PLAIN_PORT = const(1883)
+_REFUSED = const(0x80)  # in a SUBACK
 _ROOM_WAIT = const(5000)  # ms that a publish waits for a place in the window: under 8 s watchdogs
 
 # Options for every client of this program, below its own: a board can say once, in boot.py,
@@ -47,21 +61,43 @@ class MissingMessageDecoderException(InvalidEventException):
     """A message came in a format without decoder: setMessageEncoderModule() adds one."""
 
 
+def load_once(name):
+    """
+    Import ibmiotf.<name> for one use and return it: it leaves the heap when its caller is done.
+    """
+    module = __import__("ibmiotf." + name, None, None, (name,))
+    sys.modules.pop("ibmiotf." + name, None)
+    globals().pop(name, None)
+    return module
+
+
+# --- names in topics -------------------------------------------------------------------------
+
+
+def name_of(what, value, most=NAME):
+    """
+    Return value if it may be a device's type or id: 1 to `most` of A-Z a-z 0-9 - _ and dot. what
+    names it in the error. Raises ValueError.
+    """
+    # What is left when letters are stripped off both ends begins with what is none.
+    if isinstance(value, str) and 0 < len(value) <= most and not value.strip(_LETTERS):
+        return value
+    raise ValueError("%s: must be 1 to %d of %s, not %r" % (what, most, _LETTERS, value))
+
+
 def level(what, value, n=32):
     """
     Return value if it may stand as one level of a topic; what names it in the error.
 
-    n: most characters; 36, a device's type or id, also limits them to A-Z a-z 0-9 - _ and dot.
-    Raises ValueError.
+    n: most characters; 36 means a device's type or id, whose characters are limited as name_of()
+    says. Raises ValueError.
     """
+    if n == NAME:
+        return name_of(what, value)
     if isinstance(value, str) and 0 < len(value) <= n:
-        # What is left when letters are stripped off both ends begins with what is none.
-        if not (
-            value.strip(_LETTERS) if n == _NAME else "/" in value or "+" in value or "#" in value
-        ):
+        if not ("/" in value or "+" in value or "#" in value or min(value) < " "):
             return value
-    rule = _LETTERS if n == _NAME else "all but / + #"
-    raise ValueError("%s: must be 1 to %d of %s, not %r" % (what, n, rule, value))
+    raise ValueError("%s: must be 1 to %d of all but / + #, not %r" % (what, n, value))
 
 
 # --- payloads --------------------------------------------------------------------------------
@@ -83,17 +119,19 @@ def encode_json(data, timestamp=None):
     try:
         return json_text.encode(data)
     except ValueError as e:
-        raise InvalidEventException(e)
+        raise InvalidEventException(str(e))
 
 
 def encode_iotf(data, timestamp=None):
     """JSON of {"d": data, "ts": timestamp}; data must be a dict, or None for an empty one."""
-    data = {"d": {} if data is None else data}
-    if not isinstance(data["d"], dict):
+    if data is None:
+        data = {}
+    elif not isinstance(data, dict):
         raise InvalidEventException("data: not a dict")
+    message = {"d": data}
     if timestamp:
-        data["ts"] = timestamp.isoformat()
-    return encode_json(data)
+        message["ts"] = timestamp.isoformat()
+    return encode_json(message)
 
 
 def decode_json(message):
@@ -106,7 +144,7 @@ def decode_json(message):
     try:
         value = json_text.loads(message.payload)
     except ValueError as e:
-        raise InvalidEventException(e)
+        raise InvalidEventException(str(e))
     if isinstance(value, dict) and isinstance(value.get("d"), dict):
         ts = value.get("ts")
         if len(value) == (2 if isinstance(ts, str) else 1):
@@ -160,66 +198,65 @@ class AbstractClient:
 
     do_next(wait_ms=0): one step of everything, connecting and reconnecting included, waiting at
     most wait_ms for work; True if something happened. Callbacks run in it, and what they raise
-    comes out of it; the network's failures never do.
+    comes out of it; the network's failures, and what others send, never do.
     disconnect(): waits at most 1 s for acknowledgements, and stays away until connect().
     isConnected(): True between the service's acceptance and the end of the connection.
     link: the MQTTLink. error: the last failure (an exception) or None. errorCallback(exception):
     hears what no call of the program can raise: a lost or refused connection, a refused
     subscription, a message that came and is over max-packet, or can't be read.
     now: a function that gives the ts of what is sent, as timestamp.now; None: without ts.
+    options: as given, on top of `defaults`, under their documented names. clientId: the MQTT
+    client id. quickstart: whether org is "quickstart". logger: of micropython-lib's logging,
+    named "ibmiotf"; None where that isn't installed.
     """
 
-    def __init__(self, options, role, keys, method):
+    def __init__(self, options, role, keys, method, logHandlers=None):
         """
         role: the first part of the client id, keys: the options that are the others. method: what
-        auth-method must be. Raises as the clients do.
+        auth-method must be. logHandlers: one for the logger, or a list. Raises as the clients do.
         """
-        self.options = own = dict(defaults)
-        own.update(options)
-        get = own.get
-        self.quickstart = get("org") == "quickstart"
-        auth = not self.quickstart and get("auth-method") != "none"
-        for key in keys + (("auth-method", "auth-token") if auth else ()):
-            if not get(key):
-                raise ConfigurationException("Missing required property: " + key)
-        if auth and get("auth-method") != method:
-            raise UnsupportedAuthenticationMethod("auth-method must be " + method)
-        ssl = get("ssl")
-        if ssl is None:
-            ssl = auth and get("port") != 1883
-        if ssl is True or ssl == {}:  # an empty dict would be plain TCP
-            ssl = {"ca": get("ca")}
+        reader = load_once("options")
         try:
-            for key in keys:
-                # An application's id has no rules but MQTT's.
-                role += ":" + level(key, own[key], 128 if role < "d" else _NAME)
-            self.clientId = role
-            self.link = link = MQTTLink(
-                role,
-                get("host")
-                or "%s.messaging.%s"
-                % (get("org"), get("domain") or "internetofthings.ibmcloud.com"),
-                get("port"),
-                (get("auth-key") or "use-token-auth") if auth else None,
-                get("auth-token") if auth else None,
-                60,
-                ssl,
-                clean_session=get("clean-session") not in (False, "false"),
-                max_packet=get("max-packet") or 2048,
-                websocket=get("transport") == "websockets" and "/mqtt",
-            )
+            self.options = own = reader.read(options, defaults)
+            self.quickstart = own.get("org") == "quickstart"
+            auth = not self.quickstart and own.get("auth-method") != "none"
+            self._require(keys + ("auth-method", "auth-token") if auth else keys, auth and method)
+            closed = reader.leads_to_closed(own)
+            self.clientId = _client_id(own, role, keys)
+            if closed and role == DEVICE:
+                _check_length(own, keys)
+            user = self._user() if auth else None
+            self.link = link = _link(own, self.clientId, user, reader)
         except ValueError as e:
-            raise ConfigurationException(e)
-        self.error = self.errorCallback = self.now = None
-        self._last = "---"  # front, name, format, topic of the last message
+            raise ConfigurationException(str(e))
+        self.error = None
+        self.errorCallback = None
+        self.now = None
+        self.logger = reader.logger(logHandlers)
+        self._closed = reader.CLOSED if closed else ""  # a hint, until there was a connection
+        # Of the last message sent: its space, kind, name and format, and the topic they make.
+        self._space_sent = self._kind_sent = self._name_sent = self._format_sent = None
+        self._topic_sent = b""
         link.set_callback(self._take, True)
+        link.on_up = self._up
         link.on_down = self._down
         link.on_ack = self._ack
         link.on_skip = self._skip
-        # The link's own: do_next(wait_ms=0), disconnect(), is_connected().
         self.do_next = link.do_next
         self.disconnect = link.disconnect
         self.isConnected = link.is_connected
+
+    def _require(self, keys, method):
+        # All of keys must be given; auth-method must be `method`, if there is one.
+        get = self.options.get
+        for key in keys:
+            if not get(key):
+                raise ConfigurationException("Missing required property: " + key)
+        if method and get("auth-method") != method:
+            raise UnsupportedAuthenticationMethod("auth-method must be " + method)
+
+    def _user(self):
+        return self.options.get("auth-key") or TOKEN_USER
 
     def connect(self):
         """
@@ -237,22 +274,38 @@ class AbstractClient:
         """Use module.encode and module.decode for a format; see codecs."""
         codecs[fmt] = module.encode, module.decode
 
+    # -- what the link tells
+
+    def _log(self, text, what):
+        if self.logger:
+            self.logger.debug(text, what)
+
     def _fail(self, e):
         self.error = e
+        if self.logger:
+            self.logger.error("%s", e)
         if self.errorCallback:
             self.errorCallback(e)
+
+    def _up(self, present):
+        self._closed = ""
+        if self.logger:
+            self.logger.info("Connected successfully: %s", self.clientId)
 
     def _down(self, e):
         if e:
             link = self.link
-            e = "%s to %s:%d: %s" % (self.clientId, link.server, link.port, e.args[-1])
-            if "refused" in e:
-                e += "; check auth-token"
-            self._fail(ConnectionException(e))
+            why = str(e.args[-1]) if e.args else type(e).__name__
+            text = "%s to %s:%s: %s" % (self.clientId, link.server, link.port, why)
+            if self._closed:
+                text = self._closed + ". " + text
+            elif "refused" in why:
+                text += "; check auth-token"
+            self._fail(ConnectionException(text))
 
-    def _ack(self, what, n):
-        # what: a packet id, or the filter of a subscription; n: what became of it.
-        if n == 128:
+    def _ack(self, what, code):
+        # what: a packet id, or the filter of a subscription; code: what became of it.
+        if code == _REFUSED:
             self._fail(ConnectionException("subscription refused: %s" % what))
 
     def _skip(self, topic, n):
@@ -261,36 +314,106 @@ class AbstractClient:
     def _take(self, topic, payload, retained):
         try:
             callback, message = self._read(str(topic, "utf-8"), payload, retained)
-        except ValueError as e:
-            callback, message = self._fail, e
-        if callback:
+        except Exception as e:  # of a decoder, too: it costs this message, and no other
+            self._fail(e)
+            return
+        if callback and message:
+            self._log("Received: %s", topic)
             callback(message)
 
-    def _send(self, front, name, fmt, data, qos):
-        # Both documented forms: (data, qos), sent as IOTF JSON, and (format, data, qos).
-        encode = encode_iotf
+    # -- sending
+
+    def _send(self, space, kind, name, fmt, data, qos):
+        """
+        Send data as `name`: an event or a command (`kind`) in a device's part of the topics
+        (`space`, which ends in "/"). Returns and raises as device.Client.publishEvent.
+        """
+        # There are two documented forms: (data, qos), sent as IOTF JSON, and (format, data, qos).
         if isinstance(fmt, str):
             if fmt not in codecs:
                 raise MissingMessageEncoderException("no encoder: " + fmt)
             encode = codecs[fmt][0]
         else:
-            if fmt is not None or isinstance(data, int):
+            if fmt is not None or isinstance(data, int):  # else data came by its name
                 qos = data or qos
                 data = fmt
             fmt = "json"
-        # Most programs send one event again and again: its topic is kept.
-        last = self._last
-        if last[0] != front or last[1] != name or last[2] != fmt:
-            topic = "%s%s/fmt/%s" % (front, level(front[-4:-1], name), fmt)
-            self._last = last = front, name, fmt, topic.encode()
-        payload = encode(data, self.now and self.now())
-        if len(payload) > _MAX_PAYLOAD:
-            raise InvalidEventException("payload over 131072")
-        link = self.link
-        link.do_next()  # a program that only publishes hears its commands here
+            encode = encode_iotf
+        topic = self._topic(space, kind, name, fmt)
+        data = encode(data, self.now and self.now())
+        if len(data) > _PAYLOAD_MAX:
+            raise InvalidEventException("payload over %d bytes" % _PAYLOAD_MAX)
+        self.do_next()  # a program that only publishes hears its commands here
         try:
-            link.publish(last[3], payload, False, qos, link.is_connected() * _ROOM_WAIT)
+            self.link.publish(topic, data, False, qos, _ROOM_WAIT if self.isConnected() else 0)
         except OSError as e:
             self.error = e
             return False
+        if self.logger:
+            self.logger.debug("Sent: %s", topic)
         return True
+
+    def _topic(self, space, kind, name, fmt):
+        # Most programs send one event again and again: its topic is kept. (Making it is another
+        # method, so that this one's frame takes nothing from the heap.)
+        if (
+            name == self._name_sent
+            and fmt == self._format_sent
+            and kind == self._kind_sent
+            and space == self._space_sent
+        ):
+            return self._topic_sent
+        return self._new_topic(space, kind, name, fmt)
+
+    def _new_topic(self, space, kind, name, fmt):
+        topic = "%s%s/%s/fmt/%s" % (space, kind, level(kind, name), fmt)
+        self._topic_sent = topic.encode()
+        self._space_sent = space
+        self._kind_sent = kind
+        self._name_sent = name
+        self._format_sent = fmt
+        return self._topic_sent
+
+
+def _check_length(own, keys):
+    for key in keys:
+        if len(own[key]) > _NAME_AT_IBM:
+            raise ValueError(
+                "%s: at most %d characters on IBM's platform; %d with 'domain' (Maximo) or 'host'"
+                % (key, _NAME_AT_IBM, NAME)
+            )
+
+
+def _client_id(own, role, keys):
+    parts = [role]
+    for key in keys:
+        if key == "id" and role != DEVICE:
+            parts.append(level(key, own[key], _APPLICATION_ID))  # no rules but MQTT's
+        else:
+            parts.append(name_of(key, own[key]))
+    return ":".join(parts)
+
+
+def _link(own, client_id, user, reader):
+    # The MQTTLink for these options; ValueError for what MQTT or TLS can't use. user: the user
+    # name; None: it goes without name and token.
+    get = own.get
+    ssl = get("ssl")
+    if ssl is None:
+        ssl = user is not None and get("port") != _PLAIN_PORT
+    if ssl is True or ssl == {}:  # an empty dict would be plain TCP
+        ssl = {"ca": get("ca")}
+    domain = get("domain") or reader.CLOSED_DOMAIN
+    websocket = get("transport") == "websockets"
+    return MQTTLink(
+        client_id,
+        get("host") or "%s.messaging.%s" % (get("org"), domain),
+        get("port") or reader.usual_port(own, ssl),
+        user,
+        None if user is None else get("auth-token"),
+        60,
+        ssl,
+        clean_session=get("clean-session") is not False,
+        max_packet=get("max-packet") or 2048,
+        websocket=(get("websocket-path") or "/mqtt") if websocket else None,
+    )

@@ -4,18 +4,40 @@ speaks for devices. Stands on ibmiotf's common part.
 """
 
 from ibmiotf import (
+    APPLICATION,
+    COMMAND,
+    EVENT,
+    SHARED_APPLICATION,
+    TOKEN_USER,
     AbstractClient,
     ConfigurationException,
     InvalidEventException,
     decode_json,
+    load_once,
     topics,
 )
 from ibmiotf import Event as _Event
 
+# What a status says, and how a Status names it. The first two are moments.
 _STATUS = (
-    "Action Time ClientAddr Port Protocol User ConnectTime Reason ReadBytes ReadMsg WriteBytes "
-    "WriteMsg CloseCode Secure Durable"
+    ("Time", "time"),
+    ("ConnectTime", "connectTime"),
+    ("Action", "action"),
+    ("ClientAddr", "clientAddr"),
+    ("ClientID", "clientId"),
+    ("Port", "port"),
+    ("Protocol", "protocol"),
+    ("User", "user"),
+    ("Reason", "reason"),
+    ("ReadBytes", "readBytes"),
+    ("ReadMsg", "readMsg"),
+    ("WriteBytes", "writeBytes"),
+    ("WriteMsg", "writeMsg"),
+    ("CloseCode", "closeCode"),
+    ("Secure", "secure"),
+    ("Durable", "durable"),
 )
+_MOMENTS = ("Time", "ConnectTime")
 
 
 class Event(_Event):
@@ -53,14 +75,11 @@ class Status:
         said = self.payload = decode_json(self).data
         if not isinstance(said, dict):
             raise InvalidEventException("status: must be a JSON object")
-        self.clientId = said.get("ClientID")
         from ibmiotf import timestamp
 
-        for key in _STATUS.split():
+        for key, name in _STATUS:
             value = said.get(key)
-            if key[-4:] == "Time":
-                value = timestamp.parse(value)
-            setattr(self, key[0].lower() + key[1:], value)
+            setattr(self, name, timestamp.parse(value) if key in _MOMENTS else value)
 
 
 class Client(AbstractClient):
@@ -74,10 +93,11 @@ class Client(AbstractClient):
     """
 
     def __init__(self, options, logHandlers=None):
-        self._shared = options.get("type") == "shared"
         self._asked = {}  # filter -> packet id of its SUBSCRIBE, until SUBACK
-        super().__init__(options, "A" if self._shared else "a", ("org", "id"), "apikey")
-        if self.link.user == "use-token-auth":
+        self._shared = options.get("type") == "shared"
+        role = SHARED_APPLICATION if self._shared else APPLICATION
+        super().__init__(options, role, ("org", "id"), "apikey", logHandlers)
+        if self.link.user == TOKEN_USER:
             raise ConfigurationException("Missing required property: auth-key")
         if self._shared:
             self.link.clean_session = True
@@ -94,62 +114,70 @@ class Client(AbstractClient):
             from ibmiotf import api
 
             self._api = api.Client(self.options)
+            self._api.errorCallback = self._fail
+            self._api.logger = self.logger
         return self._api
 
     def subscribeToDeviceEvents(
         self, deviceType="+", deviceId="+", event="+", msgFormat="+", qos=0
     ):
         """
-        Hear events; "+" stands for all. True, or False in QuickStart unless type and id are given.
+        Hear events; "+" stands for all. True, or False in QuickStart unless a type is given.
 
         Remembered, and made again after a reconnect; a refusal reaches errorCallback.
         Raises ValueError for a name that can't be one.
         """
-        return self._listen("evt", deviceType, deviceId, event, msgFormat, qos)
+        return self._listen(EVENT, deviceType, deviceId, event, msgFormat, qos)
 
     def subscribeToDeviceCommands(
         self, deviceType="+", deviceId="+", command="+", msgFormat="+", qos=1
     ):
         """Hear the commands that devices get; as subscribeToDeviceEvents. False in QuickStart."""
         return not self.quickstart and self._listen(
-            "cmd", deviceType, deviceId, command, msgFormat, qos
+            COMMAND, deviceType, deviceId, command, msgFormat, qos
         )
 
     def subscribeToDeviceStatus(self, deviceType="+", deviceId="+", qos=0):
         """Hear devices connect and disconnect; as subscribeToDeviceEvents."""
-        return self._listen("mon", deviceType, deviceId, None, None, qos)
+        return self._listen(topics.STATUS, deviceType, deviceId, None, None, qos)
 
     def subscribeToAppStatus(self, appId="+", qos=0):
         """Hear applications connect and disconnect; False in QuickStart unless an id is given."""
-        if self.quickstart and appId == "+":
-            return False
+        if self.quickstart and appId == topics.ALL:
+            return self._not_in_quickstart()
         return self._hear(topics.app_status(appId), qos)
 
-    def _listen(self, what, deviceType, deviceId, name, fmt, qos):
-        if self.quickstart and "+" in (deviceType, deviceId):
-            return False
+    def _not_in_quickstart(self):
+        self._log("QuickStart has no such subscriptions: %s", self.clientId)
+        return False
+
+    def _listen(self, kind, deviceType, deviceId, name, fmt, qos):
+        if self.quickstart and deviceType == topics.ALL:
+            return self._not_in_quickstart()
         topic = topics.space(deviceType, deviceId, True)
-        topic += topics.message(what, name, fmt, True) if name else what
+        topic += kind if kind == topics.STATUS else topics.message(kind, name, fmt, True)
         return self._hear(topic, 0 if self._shared else qos)
 
     def _hear(self, topic, qos):
         self._asked[topic] = self.link.subscribe(topic, qos)
+        self._log("Subscribed: %s", topic)
         return True
 
-    def _ack(self, what, n):
+    def _ack(self, what, code):
         for topic in self._asked:
             if self._asked[topic] == what:
                 del self._asked[topic]
                 what = topic
                 break
-        super()._ack(what, n)
+        super()._ack(what, code)
 
     def publishEvent(self, deviceType, deviceId, event, msgFormat=None, data=None, qos=0):
         """
         Send an event as if the device had: (…, event, data, qos=0) as IOTF JSON, or
         (…, event, msgFormat, data, qos=0). Returns and raises as device.Client.publishEvent.
         """
-        return self._send(topics.space(deviceType, deviceId) + "evt/", event, msgFormat, data, qos)
+        space = topics.space(deviceType, deviceId)
+        return self._send(space, EVENT, event, msgFormat, data, qos)
 
     def publishCommand(self, deviceType, deviceId, command, msgFormat=None, data=None, qos=0):
         """
@@ -157,20 +185,23 @@ class Client(AbstractClient):
         (…, command, msgFormat, data=None, qos=0). False in QuickStart; otherwise returns and
         raises as device.Client.publishEvent.
         """
-        return not self.quickstart and self._send(
-            topics.space(deviceType, deviceId) + "cmd/", command, msgFormat, data, qos
-        )
+        if self.quickstart:
+            return False
+        space = topics.space(deviceType, deviceId)
+        return self._send(space, COMMAND, command, msgFormat, data, qos)
 
     def _read(self, topic, payload, retained):
         parsed = topics.parse(topic)
         kind = parsed[0]
-        if kind in ("evt", "cmd"):
-            message = Event(parsed, payload)
-            return (
-                self.deviceEventCallback if kind == "evt" else self.deviceCommandCallback
-            ), message
-        message = Status(parsed, payload, retained)
-        return self.deviceStatusCallback if kind == "mon" else self.appStatusCallback, message
+        if kind == EVENT:
+            return self.deviceEventCallback, Event(parsed, payload)
+        if kind == COMMAND:
+            return self.deviceCommandCallback, Event(parsed, payload)
+        status = None
+        if payload:  # an empty one only clears what was retained
+            status = Status(parsed, payload, retained)
+        callback = self.deviceStatusCallback if kind == topics.STATUS else self.appStatusCallback
+        return callback, status
 
 
 def ParseConfigFile(path):
@@ -179,6 +210,4 @@ def ParseConfigFile(path):
 
     Missing keys are None. Raises ConfigurationException.
     """
-    from ibmiotf import config
-
-    return config.read(path, "application")
+    return load_once("config").read(path, "application")

@@ -4,7 +4,7 @@ device.Client, and on what every MQTT broker has. tools/brokers has the broker's
 """
 
 import json_text
-from ibmiotf import defaults, device
+from ibmiotf import device
 
 
 class Client(device.Client):
@@ -17,40 +17,38 @@ class Client(device.Client):
     """
 
     def __init__(self, options, logHandlers=None):
-        own = dict(defaults)
-        own.update(options)
-        name = "%s/id/%s" % (own.get("type"), own.get("id"))
-        front = "iot-2/type/%s/" % name
-        self._evt = front + "evt/"
-        self._cmd = front + "cmd/"
-        self._mon = front + "mon"
-        own["auth-key"] = own.get("auth-key") or name
-        super().__init__(own)
-        link = self.link
+        super().__init__(options, logHandlers)
+        self._status_topic = self._space + "mon"
         # A will has no Time: it is written long before.
-        link.set_last_will(
-            self._mon,
-            self._status("Disconnect", "The connection broke.", False),
-            True,
-            1,
-        )
-        link.on_up = self._on_up
+        will = self._status("Disconnect", "The connection broke.", False)
+        self.link.set_last_will(self._status_topic, will, True, 1)
         self.disconnect = self._good_bye
 
+    def _user(self):
+        return self.options.get("auth-key") or self._name()
+
+    def _name(self):
+        return "%s/id/%s" % (self.options["type"], self.options["id"])
+
+    def _own_space(self):
+        return "iot-2/type/%s/" % self._name()
+
     def _status(self, action, reason=None, timed=True):
+        # What the service would say of this device, as JSON.
         from ibmiotf import timestamp
 
         said = {"Action": action, "ClientID": self.clientId}
-        now = timestamp.now()
-        if now and timed:
+        now = timestamp.now() if timed else None
+        if now:
             said["Time"] = now.isoformat()
         if reason:
             said["Reason"] = reason
-        return json_text.dumps(said)
+        return json_text.encode(said)
 
-    def _on_up(self, present):
+    def _up(self, present):
+        super()._up(present)
         try:
-            self.link.publish(self._mon, self._status("Connect"), True)
+            self.link.publish(self._status_topic, self._status("Connect"), True)
         except OSError:
             pass  # the connection has just ended again; the next one says it
 
@@ -59,7 +57,7 @@ class Client(device.Client):
         if link.is_connected():
             try:
                 said = self._status("Disconnect", "The device said good-bye.")
-                link.publish(self._mon, said, True, 1, 1000)
+                link.publish(self._status_topic, said, True, 1, 1000)
             except OSError:
                 pass  # no room for it, and a good-bye cancels the will
         link.disconnect()

@@ -1,6 +1,6 @@
 """An IBM IoT Foundation device: sends events, hears commands. Stands on ibmiotf's common part."""
 
-from ibmiotf import AbstractClient, Event, InvalidEventException
+from ibmiotf import COMMAND, DEVICE, EVENT, AbstractClient, Event, InvalidEventException, load_once
 
 Command = Event  # command, format, data, timestamp, payload
 
@@ -9,20 +9,24 @@ class Client(AbstractClient):
     """
     Client({"org", "type", "id", "auth-method": "token", "auth-token", "ca", ...}).
 
-    Set commandCallback(Command) at any time; the client subscribes to its commands by itself.
-    Org "quickstart" needs no credentials and has no commands. Further options: domain, host,
-    port (443 with Maximo), ca, ssl, transport ("websockets"), clean-session, max-packet (bytes).
+    Set commandCallback(Command) at any time; the client subscribes to its commands by itself, at
+    QoS 2, so that one sent at QoS 2 is heard once. Org "quickstart" needs no credentials and has
+    no commands. Further options: domain (Maximo's), host, port, ca, ssl, transport
+    ("websockets"), websocket-path, clean-session, max-packet (bytes).
+    logHandlers: for micropython-lib's logging, where that is installed.
     Raises ConfigurationException, UnsupportedAuthenticationMethod.
     """
 
-    _evt = "iot-2/evt/"
-    _cmd = "iot-2/cmd/"
-
     def __init__(self, options, logHandlers=None):
-        super().__init__(options, "d", ("org", "type", "id"), "token")
+        super().__init__(options, DEVICE, ("org", "type", "id"), "token", logHandlers)
         self.commandCallback = None
+        self._space = self._own_space()
         if not self.quickstart:
-            self.link.subscribe(self._cmd + "+/fmt/+", 1)
+            self.link.subscribe(self._space + COMMAND + "/+/fmt/+", 2)
+
+    def _own_space(self):
+        # What stands before the kind of a message in this device's topics.
+        return "iot-2/"
 
     def publishEvent(self, event, msgFormat=None, data=None, qos=0):
         """
@@ -35,11 +39,12 @@ class Client(AbstractClient):
         Raises ValueError for a bad event name or qos, InvalidEventException for data that JSON
         can't hold or over 131072 bytes, MissingMessageEncoderException.
         """
-        return self._send(self._evt, event, msgFormat, data, qos)
+        return self._send(self._space, EVENT, event, msgFormat, data, qos)
 
     def _read(self, topic, payload, retained):
-        name, _, fmt = topic.split("/")[-3:]
-        if topic != self._cmd + "%s/fmt/%s" % (name, fmt):
+        front = self._space + COMMAND + "/"
+        name, found, fmt = topic[len(front) :].partition("/fmt/")
+        if not (topic.startswith(front) and name and found and fmt) or "/" in name + fmt:
             raise InvalidEventException("no command: " + topic)
         return self.commandCallback, Event(name, fmt, payload)
 
@@ -50,6 +55,4 @@ def ParseConfigFile(path):
 
     Missing keys are None. Raises ConfigurationException.
     """
-    from ibmiotf import config
-
-    return config.read(path, "device")
+    return load_once("config").read(path, "device")

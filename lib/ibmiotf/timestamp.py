@@ -13,6 +13,7 @@ except ImportError:
     datetime = None
 
 
+_DAY = 1440  # minutes
 _PARTS = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 
 
@@ -42,7 +43,7 @@ def _month_days(year, month):
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-def _digits(text, sizes, separator):
+def _numbers(text, sizes, separator):
     # "20260105" or "2026-01-05", (4, 2, 2), "-" -> [2026, 1, 5]; what is absent is left out.
     found = []
     separated = separator in text
@@ -61,69 +62,81 @@ def _digits(text, sizes, separator):
     return found
 
 
+def _date(text):
+    # (year, month, day)
+    year, month, day = (_numbers(text, (4, 2, 2), "-") + [1, 1])[:3]
+    if not (0 < year and 0 < month < 13 and 0 < day <= _month_days(year, month)):
+        raise ValueError
+    return year, month, day
+
+
+def _zone(text):
+    # "+01:30", "-0130", "Z" or "" -> minutes east of UTC
+    if text in ("", "Z", "z"):
+        return 0
+    hours, minutes = (_numbers(text[1:], (2, 2), ":") + [0])[:2]
+    if hours > 23 or minutes > 59:
+        raise ValueError
+    minutes += hours * 60
+    return minutes if text[0] == "+" else -minutes
+
+
+def _time(text):
+    # (minutes since midnight, second, microsecond)
+    text, point, fraction = text.replace(",", ".").partition(".")
+    if point and not fraction.isdigit():
+        raise ValueError
+    hour, minute, second = (_numbers(text, (2, 2, 2), ":") + [0, 0, 0])[:3]
+    if hour > 23 or minute > 59 or second > 60:
+        raise ValueError
+    # A leap second is the last one of its minute: datetime has no 60.
+    return hour * 60 + minute, min(second, 59), int((fraction + "000000")[:6])
+
+
+def _next_day(year, month, day):
+    if day < _month_days(year, month):
+        return year, month, day + 1
+    return (year, month + 1, 1) if month < 12 else (year + 1, 1, 1)
+
+
+def _day_before(year, month, day):
+    if day > 1:
+        return year, month, day - 1
+    year, month = (year, month - 1) if month > 1 else (year - 1, 12)
+    return year, month, _month_days(year, month)
+
+
+def _parse(text):
+    date, _, clock = text.strip().replace(" ", "T").partition("T")
+    date = _date(date)
+    split = len(clock)  # where the zone begins
+    for mark in "Zz+-":
+        at = clock.find(mark)
+        if 0 <= at < split:
+            split = at
+    minute, second, micro = _time(clock[:split])
+    minute -= _zone(clock[split:])
+    if minute < 0:
+        minute += _DAY
+        date = _day_before(*date)
+    elif minute >= _DAY:
+        minute -= _DAY
+        date = _next_day(*date)
+    if not 0 < date[0] < 10000:
+        raise ValueError
+    return _make(date + (minute // 60, minute % 60, second, micro))
+
+
 def parse(text):
     """
-    The moment that an ISO 8601 text names, or None if it doesn't name one.
+    The moment that an ISO 8601 text names, or None if it doesn't name one, or is no text.
 
     Extended and basic form, with or without fraction and zone; without a zone it counts as UTC.
     """
     try:
-        text = text.strip().replace(" ", "T")
-        date, _, clock = text.partition("T")
-        date = _digits(date, (4, 2, 2), "-")
-        sign = offset = micro = 0
-        if clock[-1:] in ("Z", "z"):
-            clock = clock[:-1]
-        for c in "+-":
-            if c in clock:
-                clock, _, zone = clock.partition(c)
-                zone = _digits(zone, (2, 2), ":") + [0]
-                if zone[0] > 23 or zone[1] > 59:
-                    raise ValueError
-                sign = 1 if c == "+" else -1
-                offset = zone[0] * 60 + zone[1]
-        clock, _, fraction = clock.replace(",", ".").partition(".")
-        if fraction:
-            micro = int((fraction + "00000")[:6]) if fraction.isdigit() else -1
-        clock = _digits(clock, (2, 2, 2), ":")
-        year, month, day = (date + [1, 1])[:3]
-        hour, minute, second = (clock + [0, 0, 0])[:3]
-        if not (
-            0 < year
-            and 0 < month < 13
-            and 0 < day <= _month_days(year, month)
-            and hour < 24
-            and minute < 60
-            and second < 61
-            and micro >= 0
-        ):
-            raise ValueError
-    except (ValueError, AttributeError, TypeError):
+        return _parse(text) if isinstance(text, str) else None
+    except (ValueError, IndexError):
         return None
-    # A leap second is the last one of its minute: datetime has no 60.
-    second = min(second, 59)
-    minute += hour * 60 - sign * offset
-    if minute < 0:
-        minute += 1440
-        day -= 1
-        if not day:
-            month -= 1
-            if not month:
-                year -= 1
-                month = 12
-            day = _month_days(year, month)
-    elif minute >= 1440:
-        minute -= 1440
-        day += 1
-        if day > _month_days(year, month):
-            day = 1
-            month += 1
-            if month > 12:
-                year += 1
-                month = 1
-    if not 0 < year < 10000:
-        return None
-    return _make((year, month, day, minute // 60, minute % 60, second, micro))
 
 
 def of(text, at):

@@ -4,50 +4,64 @@ with wildcards where a filter is wanted, and parse, level by level. (A device of
 only "iot-2/evt/<event>/fmt/<format>" and the same with cmd.)
 """
 
-from ibmiotf import InvalidEventException, level
+from ibmiotf import COMMAND, EVENT, InvalidEventException, level, name_of
 
+ALL = "+"
+STATUS = "mon"  # a device's coming and going
+APP_STATUS = "app"  # an application's
 
-def _level(what, value, wild, n=32):
-    return value if wild and value == "+" else level(what, value, n)
+_APPLICATION_ID = 128
 
 
 def space(deviceType, deviceId, wild=False):
     """A device's part of its topics, "iot-2/type/…/id/…/". wild: "+" may stand for all."""
-    return "iot-2/type/%s/id/%s/" % (
-        _level("deviceType", deviceType, wild, 36),
-        _level("deviceId", deviceId, wild, 36),
-    )
+    if not (wild and deviceType == ALL):
+        name_of("deviceType", deviceType)
+    if not (wild and deviceId == ALL):
+        name_of("deviceId", deviceId)
+    return "iot-2/type/%s/id/%s/" % (deviceType, deviceId)
 
 
 def message(kind, name, fmt, wild=False):
     """What follows for an event (kind "evt") or a command ("cmd")."""
-    return kind + "/" + _level(kind, name, wild) + "/fmt/" + _level("format", fmt, wild)
+    if not (wild and name == ALL):
+        level(kind, name)
+    if not (wild and fmt == ALL):
+        level("format", fmt)
+    return "%s/%s/fmt/%s" % (kind, name, fmt)
 
 
 def app_status(appId):
-    """An application's status, or every one's."""
-    return "iot-2/app/%s/mon" % _level("appId", appId, True, 128)
+    """An application's status; with "+" every one's."""
+    return "iot-2/app/%s/mon" % (appId if appId == ALL else level("appId", appId, _APPLICATION_ID))
+
+
+def _about_device(levels):
+    # What follows behind a device's part: (kind, name, format), or None.
+    if len(levels) == 4 and levels[0] in (EVENT, COMMAND) and levels[2] == "fmt":
+        return levels[0], levels[1], levels[3]
+    if levels == [STATUS]:
+        return STATUS, None, None
+    return None
 
 
 def parse(topic):
     """
     Read a topic (str) level by level: (kind, deviceType, deviceId, name, format).
 
-    kind is "evt", "cmd", "mon" (a device's status) or "app" (an application's; name is its id).
-    What a topic doesn't have is None. Raises InvalidEventException for every other topic.
+    kind is EVENT, COMMAND, STATUS (a device's) or APP_STATUS (name is the application's id). What
+    a topic doesn't have is None. Raises InvalidEventException for every other topic.
     """
-    t = topic.split("/")
-    n = len(t)
-    deviceType = deviceId = None
-    if t[0] == "iot-2" and "" not in t and n > 3:
-        if n > 5 and t[1] == "type" and t[3] == "id":
-            deviceType, deviceId = t[2], t[4]
-            t = t[4:]
-        if t[1] in ("evt", "cmd") and len(t) == 5 and t[3] == "fmt":
-            return t[1], deviceType, deviceId, t[2], t[4]
-        if t[-1] == "mon":
-            if n == 6 and deviceType:
-                return "mon", deviceType, deviceId, None, None
-            if n == 4 and t[1] == "app":
-                return "app", None, None, t[2], None
+    levels = topic.split("/")
+    if levels[0] == "iot-2" and "" not in levels:
+        if len(levels) == 4 and levels[1] == "app" and levels[3] == STATUS:
+            return APP_STATUS, None, None, levels[2], None
+        deviceType = deviceId = None
+        rest = levels[1:]
+        if len(levels) > 5 and levels[1] == "type" and levels[3] == "id":
+            deviceType, deviceId = levels[2], levels[4]
+            rest = levels[5:]
+        found = _about_device(rest)
+        if found and (deviceType or found[0] != STATUS):
+            return found[0], deviceType, deviceId, found[1], found[2]
     raise InvalidEventException("not an iot-2 topic: " + topic)
