@@ -16,6 +16,7 @@ from micropython import const
 _DEPTH = const(32)  # most arrays and objects inside each other, to read and to write
 _DIGITS = const(400)  # longest number; the largest double has 309 digits
 _ESCAPES = b'"\\/bfnrt'  # what may follow a backslash, apart from u and four hex digits
+NO_MEMORY = "JSON: not enough memory to read it"  # the text of that ValueError
 _MARKS = b"{}[],: "
 _WORDS = (b"true", b"false", b"null")
 # For isinstance(); a tuple that stands in a call is made anew at each call.
@@ -178,7 +179,7 @@ def loads(data):
         pass
     except RuntimeError:
         pass
-    raise ValueError("JSON: not enough memory to read it")
+    raise ValueError(NO_MEMORY)
 
 
 def _check_scalar(item, name):
