@@ -52,8 +52,8 @@ class Budget(NamedTuple):
 # While lib/ is being rewritten for readers they are wide.
 BUDGETS = {
     "mqtt_link": Budget(12500, 20500, 9500, 15200),
-    "ibmiotf.device": Budget(18500, 32000, 14500, 19000),
-    "ibmiotf.application": Budget(22000, 37000, 17100, 24000),
+    "ibmiotf.device": Budget(19000, 32000, 14500, 19000),
+    "ibmiotf.application": Budget(22500, 37000, 17100, 24000),
     # json_text, each acknowledgement judged alone, refusals told by what was true before.
     "iotc": Budget(24500, 39500, 17000, 24000),
     "teamviewer_iot": Budget(20000, 34000, 18000, 28000),

@@ -21,13 +21,17 @@ Options = TypedDict(
         "ca": str | bytes,
         "domain": str,
         "host": Server,
-        "port": int,
+        "port": int | str,
         "ssl": SSL,
         "transport": Literal["tcp", "websockets"],
+        "websocket-path": str,
         "clean-session": bool | Literal["true", "false"],
-        "max-packet": int,
+        "max-packet": int | str,
         "api-host": str,
-        "api-port": int,
+        "api-port": int | str,
+        "authMethod": Literal["token", "apikey", "none"],
+        "authToken": str,
+        "authKey": str,
     },
     total=False,
 )
@@ -67,6 +71,16 @@ class IoTFCReSTException(Exception):
     message: str
     response: Any
 
+EVENT: Literal["evt"]
+COMMAND: Literal["cmd"]
+DEVICE: Literal["d"]
+APPLICATION: Literal["a"]
+SHARED_APPLICATION: Literal["A"]
+TOKEN_USER: str
+NAME: int
+
+def load_once(name: str) -> Any: ...
+def name_of(what: str, value: str, most: int = 36) -> str: ...
 def level(what: str, value: str, n: int = 32) -> str: ...
 
 class Message:
@@ -98,8 +112,14 @@ class AbstractClient:
     error: Exception | None
     errorCallback: Callable[[Exception], object] | None
     now: Callable[[], SupportsIsoformat | None] | None
+    logger: Any
     def __init__(
-        self, options: Options | dict[str, Any], role: str, keys: tuple[str, ...], method: str
+        self,
+        options: Options | dict[str, Any],
+        role: str,
+        keys: tuple[str, ...],
+        method: str,
+        logHandlers: Any = None,
     ) -> None: ...
     def do_next(self, wait_ms: int = 0) -> bool: ...
     def disconnect(self, wait_ms: int = 1000) -> None: ...

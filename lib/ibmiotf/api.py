@@ -38,7 +38,7 @@ class IoTFCReSTException(Exception):
 ibmiotf.IoTFCReSTException = IoTFCReSTException  # where programs look for it
 
 
-def path_of(deviceType, deviceId=None):
+def _path_of(deviceType, deviceId=None):
     # A type's or a device's part of a path.
     path = name_of("deviceType", deviceType)
     return path if deviceId is None else path + "/" + name_of("deviceId", deviceId)
@@ -73,7 +73,7 @@ class Client:
         self.logger = None
         host = get("domain") or reader.CLOSED_DOMAIN
         try:
-            self.session = Session(
+            self._session = Session(
                 get("api-host") or get("host") or get("org") + "." + host,
                 get("api-port") or 443,
                 ssl,
@@ -83,27 +83,27 @@ class Client:
         except ValueError as e:
             raise ConfigurationException("api: %s" % e)
 
-    # These three are history.py's, too.
+    # These three, and _session, are history.py's, too.
 
-    def request(self, method, path, body=None, headers=None):
+    def _request(self, method, path, body=None, headers=None):
         """Ask; returns the response, its body still to be read. Raises OSError."""
         if self.logger:
             self.logger.debug("API: %s", method + " " + path)
         try:
-            return self.session.request(method, "/api/v0001/" + path, body, headers)
+            return self._session.request(method, "/api/v0001/" + path, body, headers)
         except OSError as e:
             if self._closed:
                 raise OSError(e.args[0], "%s (%s)" % (self._closed, e.args[-1]))
             raise
 
-    def answer(self, response):
+    def _answer(self, response):
         """What the service said, or None when that is no JSON. Reads the body."""
         try:
             return json_text.loads(response.read(self.limit))
         except ValueError:
             return None
 
-    def refuse(self, method, path, response, answer, expect=_OK):
+    def _refuse(self, method, path, response, answer, expect=_OK):
         """Raise what a program hears when the service's answer is not the documented one."""
         status = response.status
         said = answer.get("message") if isinstance(answer, dict) else None
@@ -118,12 +118,12 @@ class Client:
         try:
             if body is not None:
                 body = encode_json(body)
-            response = self.request(method, path, body)
-            answer = self.answer(response)
+            response = self._request(method, path, body)
+            answer = self._answer(response)
         finally:
-            self.session.close()
+            self._session.close()
         if response.status != expect or (answer is None and expect != _NO_CONTENT):
-            self.refuse(method, path, response, answer, expect)
+            self._refuse(method, path, response, answer, expect)
         return answer
 
     def getOrganizationDetails(self):
@@ -132,7 +132,7 @@ class Client:
 
     def getDevices(self, deviceType=None):
         """Devices of one type or all: list of dicts of uuid, type, id, metadata, registration."""
-        return self._call("GET", "devices/" + path_of(deviceType) if deviceType else "devices")
+        return self._call("GET", "devices/" + _path_of(deviceType) if deviceType else "devices")
 
     def getDeviceTypes(self):
         """List of dicts of deviceType, count."""
@@ -140,7 +140,7 @@ class Client:
 
     def getDevice(self, deviceType, deviceId):
         """One device; IoTFCReSTException with httpCode 404 if there is none."""
-        return self._call("GET", "devices/" + path_of(deviceType, deviceId))
+        return self._call("GET", "devices/" + _path_of(deviceType, deviceId))
 
     def registerDevice(self, deviceType, deviceId, metadata=None):
         """
@@ -159,12 +159,12 @@ class Client:
     def updateDevice(self, deviceType, deviceId, metadata):
         """Replace the metadata, all that can be changed; returns the device."""
         return self._call(
-            "PUT", "devices/" + path_of(deviceType, deviceId), {"metadata": metadata}
+            "PUT", "devices/" + _path_of(deviceType, deviceId), {"metadata": metadata}
         )
 
     def deleteDevice(self, deviceType, deviceId):
         """Unregister a device."""
-        self._call("DELETE", "devices/" + path_of(deviceType, deviceId), None, _NO_CONTENT)
+        self._call("DELETE", "devices/" + _path_of(deviceType, deviceId), None, _NO_CONTENT)
 
     def getHistoricalEvents(self, deviceType=None, deviceId=None, options=None):
         """
@@ -178,7 +178,7 @@ class Client:
         try:
             return load_once("history").newest(self, deviceType, deviceId, options)
         finally:
-            self.session.close()
+            self._session.close()
 
     def historicalEvents(self, deviceType=None, deviceId=None, options=None):
         """

@@ -1,4 +1,4 @@
-from typing import Any, Iterator, Literal, Sequence, TypedDict
+from typing import Any, Callable, Iterator, Literal, Sequence, TypedDict
 
 from ibmiotf import Options
 
@@ -20,6 +20,8 @@ class IoTFCReSTException(Exception):
 
 class Client:
     limit: int
+    errorCallback: Callable[[Exception], object] | None
+    logger: Any
     def __init__(self, options: Options | dict[str, Any]) -> None: ...
     def getOrganizationDetails(self) -> dict[str, Any]: ...
     def getDevices(self, deviceType: str | None = None) -> list[dict[str, Any]]: ...

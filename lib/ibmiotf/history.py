@@ -7,7 +7,7 @@ read costs no other, and a program that takes one after the other needs memory f
 
 import json_text
 from ibmiotf import level
-from ibmiotf.api import IoTFCReSTException, path_of
+from ibmiotf.api import IoTFCReSTException, _path_of
 from micropython import const
 
 _OK = const(200)
@@ -142,17 +142,17 @@ def _page(api, deviceType, deviceId, options, headers):
     # (path, response) of one page, whose records are still to be read.
     path = "historian"
     if deviceType is not None or deviceId is not None:
-        path += "/" + path_of(deviceType, deviceId)
+        path += "/" + _path_of(deviceType, deviceId)
     path += _query(deviceType, options or {})
-    response = api.request("GET", path, None, headers)
+    response = api._request("GET", path, None, headers)
     if response.status != _OK:
-        api.refuse("GET", path, response, api.answer(response))
+        api._refuse("GET", path, response, api._answer(response))
     return path, response
 
 
 def _records(api, path, response):
     # A generator of a page's records. One that can't be read costs no other.
-    session = api.session
+    session = api._session
 
     def read(buf):
         n = response.readinto(buf)
@@ -174,7 +174,7 @@ def _records(api, path, response):
             else:
                 yield record
     except ValueError:
-        api.refuse("GET", path, response, None)
+        api._refuse("GET", path, response, None)
     rest = bytearray(_CHUNK)
     while read(rest):  # what follows the array; then the connection can be used again
         pass
@@ -207,4 +207,4 @@ def everything(api, deviceType, deviceId, options):
                 break
             headers = _next_page(response.headers, headers)
     finally:
-        api.session.close()
+        api._session.close()

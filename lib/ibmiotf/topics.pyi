@@ -2,6 +2,10 @@ from typing import Literal
 
 Kind = Literal["evt", "cmd"]
 
+ALL: Literal["+"]
+STATUS: Literal["mon"]
+APP_STATUS: Literal["app"]
+
 def space(deviceType: str, deviceId: str, wild: bool = False) -> str: ...
 def message(kind: Kind, name: str, fmt: str, wild: bool = False) -> str: ...
 def app_status(appId: str) -> str: ...
