@@ -14,7 +14,7 @@ metadata(
     author="The picolink authors",
 )
 
-options.defaults(azure=True, ibm=True, teamviewer=True, digi=True)
+options.defaults(azure=True, ibm=True, teamviewer=True, digi=True, cloud=True)
 
 require("umqtt.simple")
 
@@ -26,6 +26,11 @@ for client, wanted in (
     ("ibmiotf", options.ibm),
     ("teamviewer_iot", options.teamviewer),
     ("idigi_monitor_api", options.digi),
+    ("cloud_azure", options.cloud and options.azure),
+    ("cloud_ibm", options.cloud and options.ibm),
+    ("cloud_teamviewer", options.cloud and options.teamviewer),
+    ("cloud_mqtt", options.cloud),
+    ("cloud_digi", options.cloud and options.digi),
 ):
     if wanted:
         with open("lib/" + client + ".json") as file:

@@ -46,6 +46,7 @@ PRINTED = {
         None,
     ),  # fmt: skip
     "localcloud.md": ("True", None),
+    "cloud.md": ("sent 1 None", "listening", "ca: "),
 }
 # Ports that the pages name -> where the ready line has the real one.
 PORTS = {
@@ -193,7 +194,16 @@ def run_example(page, number, expected, cloud, tmp_path):
 # --- what is named ---
 
 # Files of the reader's, or of other projects.
-THEIRS = {"example.py", "boot.py", "settings.py", "main.py", "names.json"}
+THEIRS = {
+    "example.py",
+    "boot.py",
+    "settings.py",
+    "main.py",
+    "device.json",
+    "secret.json",
+    "metrics.json",
+    "names.json",
+}
 
 
 def tracked():

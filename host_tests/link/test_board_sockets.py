@@ -8,6 +8,7 @@ import threading
 
 import pytest
 import workshop
+
 from localcloud import pki
 from localcloud.faults import FaultProxy
 

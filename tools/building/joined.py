@@ -50,7 +50,8 @@ def alone(source, names, sources, elsewhere=None):
 def joined(main, parts, names, sources):
     """
     (Module, elsewhere): several modules as one, which answers to all of their names once it is
-    imported, but for inner ones; and how to get at those, as alone() takes it.
+    imported, but for inner ones; and how to get at those, as alone() takes it. The Module's
+    `finals` say what each module's names are called there, as stand_in() takes it.
 
     main: the module that gives the name. parts: all of them, each behind what it imports.
     """
@@ -60,19 +61,26 @@ def joined(main, parts, names, sources):
         for part in parts
         if part in names.inner and part != main
     }
-    return joining.module(), elsewhere
+    made = joining.module()
+    made.finals = joining.finals
+    return made, elsewhere
 
 
-def stand_in(module, main, sources):
+def stand_in(module, main, sources, finals):
     """
-    A Module for `import module` before the one that holds it: it takes the names from there.
+    A Module for `import module` before the one that holds it: it takes the names from there,
+    where another module's may have had the same.
     """
     public = sorted(
         name
         for name, bound in sources[module].top.items()
         if bound == ("own",) and not name.startswith("_")
     )
-    text = "from {} import {}\n".format(main, ", ".join(public))
+    taken = [
+        name if finals[module][name] == name else "{} as {}".format(finals[module][name], name)
+        for name in public
+    ]
+    text = "from {} import {}\n".format(main, ", ".join(taken))
     return Module(module, False, ast.parse(text), [])
 
 

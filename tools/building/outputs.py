@@ -103,7 +103,7 @@ class Builder:
                         and not part.startswith(main + ".")
                         and not services.owner(part)
                     ):
-                        one = joined.stand_in(part, main, self.sources)
+                        one = joined.stand_in(part, main, self.sources, made.finals)
                         modules[one.file] = one
         held = {part for parts in _groups(chosen) for part in parts}
         outside = set()

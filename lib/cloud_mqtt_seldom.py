@@ -1,0 +1,99 @@
+"""
+What a device of cloud_mqtt does seldom: being made, hearing commands and settings, hanging up.
+Loaded for each of these and let go again. Stands on mqtt_link, json_text and cloud_seldom.
+"""
+
+import json
+
+from cloud_seldom import answer
+from json_text import loads
+from micropython import const
+from mqtt_link import MQTTLink
+
+_OWN = const(8)  # places in the window for answers, states and discovery, beside the messages
+_OK = const(200)
+
+
+def make(device, settings):
+    """Make the link of a device."""
+    device._topics = topics = settings["topics"]
+    device._all = {}
+    device._template = topics["event"]
+    device._birth = topics["status"], "online", True, 1
+    device._link = link = MQTTLink(
+        settings["id"],
+        settings["host"],
+        settings.get("port") or 0,
+        settings.get("user"),
+        settings.get("password"),
+        ssl=settings["ca"] and {"ca": settings["ca"]},
+        window=settings["keep"] + _OWN,
+    )
+    link.set_last_will(topics["status"], "offline", True, 1)
+    link.set_callback(device._hear)
+    link.on_up = device._on_up
+    link.on_down = device._on_down
+    link.on_ack = device._on_ack
+    kinds = "command", "setting"
+    link.subscribe([(topics[kind].replace("{name}", "+"), 1) for kind in kinds])
+    device._step = link.do_next
+    device._put = link.publish
+
+
+def disconnect(device, wait_ms):
+    """Say "offline", wait at most wait_ms for what is unacknowledged, and hang up."""
+    if device.is_connected():
+        _publish(device, "status", "offline", True)
+    device._link.disconnect(wait_ms)
+
+
+def _publish(device, kind, text, retain=False, name=""):
+    # The packet id; None when there is no room, and `error` says so.
+    try:
+        topic = device._topics[kind].replace("{name}", name)
+        return device._put(topic, text, retain, 1)
+    except OSError as e:
+        device.error = e
+
+
+def tell(device, fields):
+    """Report fields. One retained message holds all that was reported since the start."""
+    device._all.update(fields)
+    return _publish(device, "report", device._text(device._all), True)
+
+
+def hear(device, topic, msg):
+    """A message on one of the topics that were subscribed to: both are bytes."""
+    topic = str(topic, "utf-8")
+    for kind in ("command", "setting"):
+        front, _, back = device._topics[kind].partition("{name}")
+        if topic.startswith(front) and topic.endswith(back):
+            name = topic[len(front) : len(topic) - len(back)]
+            return _asked(device, kind, name, msg)
+
+
+def _asked(device, kind, name, msg):
+    value = None
+    try:
+        if msg:
+            value = _value(msg)
+        elif kind == "setting":
+            return  # it was cleared
+    except ValueError as e:
+        device.error = e
+        return
+    f = device.on_command if kind == "command" else device.on_setting
+    status, said = answer(device, f, name, value)
+    if kind == "setting" and status == _OK:
+        device.report({name: value})
+        return
+    said = json.dumps({"status": status, "answer": said})
+    _publish(device, "answer", said, False, name)
+
+
+def _value(msg):
+    # JSON, or else text: people send ON, too. ValueError when it is no UTF-8.
+    try:
+        return loads(msg)
+    except ValueError:
+        return str(msg, "utf-8")

@@ -1,0 +1,16 @@
+from typing import Any, Callable
+
+class Watcher:
+    can: tuple[str, ...]
+    on_event: Callable[[str, str, Any, float | None], object] | None
+    on_status: Callable[[str, bool], object] | None
+    on_answer: Callable[[str, str, int, Any], object] | None
+    on_up: Callable[[], object] | None
+    on_down: Callable[[Exception | None], object] | None
+    on_wait: Callable[[], object] | None
+    error: Exception | None
+    def is_connected(self) -> bool: ...
+    def watch(self, device: str = "+", name: str = "+") -> None: ...
+    def command(self, device: str, name: str, args: Any = None) -> None: ...
+    def do_next(self, wait_ms: int = 0) -> bool | None: ...
+    def disconnect(self, wait_ms: int = 1000) -> None: ...
