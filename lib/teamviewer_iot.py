@@ -1,10 +1,13 @@
 """
 TeamViewer IoT agent client: sensors, metrics and their values for the agent on a gateway.
 
-Stands on mqtt_link. What is needed seldom (parameters, certificates, provisioning, definitions of
-metrics) stands in teamviewer_setup, which is loaded for it and let go again; p256 only to make a
-key. Names, arguments and callbacks are those of TeamViewer's Python SDK. Every call returns at
-once; do_next() does the work in bounded steps. Put it where the documents' examples sleep:
+Stands on mqtt_link. What is needed seldom is loaded for it and let go again: teamviewer_setup
+(parameters, connecting), teamviewer_provision, teamviewer_question, teamviewer_certificate and
+teamviewer_files (to get and keep a certificate), p256 (to make a key), teamviewer_names
+(definitions of metrics, words of errors). teamviewer_errors is loaded by the first error, or by a
+program that names one. Names, arguments and callbacks are those of TeamViewer's Python SDK. Every
+call returns at once; do_next() does the work in bounded steps. Put it where the documents'
+examples sleep:
 
     client = TVCMI_client({"MqttHost": "gateway", "MqttProvisionPort": 18883, "MqttPort": 18884,
                            "CaFile": "TeamViewerAuthority.crt", "CertFolder": "certs"})
@@ -15,169 +18,213 @@ once; do_next() does the work in bounded steps. Put it where the documents' exam
 """
 
 import json
-import sys
 import time
 
 from micropython import const
 from umqtt.simple import MQTTException
 
 from netstream import TLSError as _PeerError
+from netstream import load_once
+
+# What __getattr__() finds in teamviewer_errors.
+_LATER = (
+    "TvcmiError",
+    "CallbackError",
+    "TLSError",
+    "ConnectionParamError",
+    "ConnectionError",
+    "FileError",
+    "ConfigError",
+    "InputError",
+    "DirectoryError",
+    "KeyGenerationError",
+    "KeyCertificateError",
+    "CertOverrideMode",
+)
+# The build makes one file of this one and netstream, where TLSError is another class. Since the
+# name is bound here, too, the build gives the other one another name; __getattr__() is asked for
+# ours.
+TLSError = None
+del TLSError
+__all__ = ("TVCMI_client", "error_name") + _LATER  # noqa: PLE0605
 
 _CALLS_MAX = const(16)  # calls that wait for their answer, sensors listened to
 _TIMEOUT = const(30)  # s
+_TIMEOUT_MAX = const(500000)  # s: ticks go round after twelve days, and count to half of that
 _COPY_MS = const(2000)  # in which the same answer on another topic is a copy
+_LEVELS = const(6)  # every answer ends in /inbox, one to so many levels below the connector
 
-_UNAVAILABLE = const(3)  # CONNACK's "server unavailable": also for an agent that can't be reached
+# The agent's error codes (teamviewer_names has their names), the SDK's 21, and 22, which is ours.
+_UNKNOWN_ERROR = const(0)
+_INVALID_JSON = const(4)
+_NO_OBJECT = const(5)
+_MISSING_PARAMETER = const(6)
+_NOT_A_STRING = const(7)
+_NOT_A_NUMBER = const(8)
+_NOT_A_BOOL = const(9)
+_NOT_AN_ARRAY = const(10)
+_NOT_AN_INTEGER = const(11)
+_UNKNOWN_SENSOR = const(15)
+_UNKNOWN_METRIC = const(16)
+_FORBIDDEN = const(18)
+_OUT_OF_RANGE = const(19)
 _TLS_ERROR = const(21)
 _NO_ANSWER = const(22)
+
+# CONNACK's codes.
+_ACCEPTED = const(0)
+_UNAVAILABLE = const(3)  # also for an agent that can't be reached
+
+# What on_ack() of the link says: up to 2 the agent's broker has taken it.
+_TAKEN_MAX = const(2)
+
+# Where a client is.
+_OFF = const(0)  # no connection is wanted
+_CONNECTING = const(1)  # until the subscription for answers stands, and again after each loss
+_CONNECTED = const(2)  # on_api_connect was told
 
 # Type of a metric's values -> the code of one that is none, and what it is in Python. None: this
 # client didn't create the metric, so the agent decides.
 _KINDS = {
-    "bool": (9, (bool,)),
-    "string": (7, (str,)),
-    "double": (8, (int, float)),
-    "integer": (11, (int,)),
-    None: (8, (bool, str, int, float)),
+    "bool": (_NOT_A_BOOL, (bool,)),
+    "string": (_NOT_A_STRING, (str,)),
+    "double": (_NOT_A_NUMBER, (int, float)),
+    "integer": (_NOT_AN_INTEGER, (int,)),
+    None: (_NOT_A_NUMBER, (bool, str, int, float)),
 }
+_INFINITE = float("inf")
+_NO_MEMORY = OSError(12, "not enough memory for what came in")
 
 
-class TvcmiError(Exception):
-    """What the calls here raise. error_code: int or None; message: what is wrong, and the cure."""
-
-    def __init__(self, error_code=None, message="An error occurred."):
-        super().__init__(message)
-        self.error_code = error_code
-        self.message = message
+def __getattr__(name):
+    # The classes of exceptions, and CertOverrideMode.
+    return getattr(_errors(), name)
 
 
-class CallbackError(TvcmiError):
-    """Kept for programs that name it; what a callback raises comes out of do_next() as it is."""
+def _errors():
+    import teamviewer_errors
 
-
-class TLSError(TvcmiError):
-    """CA, certificate or key can't be used for TLS."""
-
-
-class ConnectionParamError(TvcmiError):
-    """A number among the parameters is none, or out of bounds; the text names it."""
-
-
-class ConnectionError(TvcmiError):
-    """Call connect_api() first; or 16 calls wait for answers: do_next(), then try again."""
-
-
-class FileError(TvcmiError):
-    """A file is missing, or can't be read or written. error_code: errno."""
-
-
-class ConfigError(TvcmiError):
-    """The parameters are neither JSON nor a readable configuration file."""
-
-
-class InputError(TvcmiError):
-    """An argument or parameter is missing or wrong. error_code: what the agent would say."""
-
-
-class DirectoryError(TvcmiError):
-    """CertFolder can't be made. error_code: errno."""
-
-
-class KeyGenerationError(TvcmiError):
-    """No private key could be made on this board."""
-
-
-class KeyCertificateError(TvcmiError):
-    """A certificate is damaged, ended, or another key's."""
-
-
-class CertOverrideMode:
-    """OverrideCerts: what provision() does about files that exist. The number or the name."""
-
-    OVERRIDE = 1  # delete them and provision
-    NOT_OVERRIDE = 2  # keep them
-    SMART = 3  # keep them if the agent accepts them
-
-
-def _setup():
-    # Loaded for this once: a running client needs its heap for other things.
-    import teamviewer_setup
-
-    sys.modules.pop("teamviewer_setup", None)
-    return teamviewer_setup
+    return teamviewer_errors
 
 
 def error_name(code):
     """The documents' name of an error code: 12 -> "UnknownValueUnit"."""
-    return _setup().error_name(code)
+    return load_once("teamviewer_names").error_name(code)
 
 
 # -- what a program passes
 
 
 def _refuse(code, text):
-    raise InputError(code, error_name(code) + ": " + text)
+    load_once("teamviewer_names").refuse(code, text)
 
 
-def _id(value, code):
+def _check_id(value, code):
     # A sensor's or metric's id becomes a level of a topic.
     if not isinstance(value, str):
-        _refuse(7, "id")
+        _refuse(_NOT_A_STRING, "id")
     if not value or [c for c in "/+#\0" if c in value]:
         _refuse(code, value)
     return value
 
 
 def _object(data):
-    # A dict, given as such or as JSON text.
+    # A dict, given as such or as JSON text; a copy, so that the program's stays as it was.
     if isinstance(data, (str, bytes)):
-        try:
-            data = json.loads(data)
-        except (ValueError, RuntimeError):
-            _refuse(4, "metrics")
+        data = _read_json(data)
+        if data is None:
+            _refuse(_INVALID_JSON, "metrics")
     if not isinstance(data, dict):
-        _refuse(5, "metrics")
+        _refuse(_NO_OBJECT, "metrics")
     return dict(data)
 
 
-def _text(data, key, needed=True):
+def _check_text(data, key, needed=True):
     if key not in data:
         if needed:
-            _refuse(6, key)
+            _refuse(_MISSING_PARAMETER, key)
     elif not isinstance(data[key], str):
-        _refuse(7, key)
+        _refuse(_NOT_A_STRING, key)
 
 
-def _metrics(data, check):
-    # {"metrics": [...]}, each element checked; a copy, so that the program's stays as it was.
+def _check_metrics(data, check):
+    # ({"metrics": [...]}, [InputError, ...]): each element is checked by itself, so that a bad one
+    # costs no other; the bad ones are left out.
     data = _object(data)
     if "metrics" not in data:
-        _refuse(6, "metrics")
+        _refuse(_MISSING_PARAMETER, "metrics")
     if not isinstance(data["metrics"], (list, tuple)):
-        _refuse(10, "metrics")
-    data["metrics"] = metrics = [_object(m) for m in data["metrics"]]
-    for metric in metrics:
-        check(metric)
-    return data
+        _refuse(_NOT_AN_ARRAY, "metrics")
+    good = []
+    bad = []
+    for metric in data["metrics"]:
+        try:
+            metric = _object(metric)
+            check(metric)
+            good.append(metric)
+        except _errors().InputError as e:
+            bad.append(e)
+    data["metrics"] = good
+    return data, bad
 
 
-def _named(metric):
-    _text(metric, "metricId")
+def _check_named(metric):
+    # A metric that is named by its id, to be renamed or deleted.
+    _check_text(metric, "metricId")
     for key in ("name", "valueAnnotation"):
-        _text(metric, key, False)
+        _check_text(metric, key, False)
+
+
+# -- JSON
+
+
+def _read_json(text):
+    # The value, or None for what is no JSON: many answers are plain text.
+    if isinstance(text, str):
+        text = text.encode()
+    try:
+        if b"\\u" in text:  # MicroPython's json makes two characters of a surrogate pair
+            import json_text
+
+            return json_text.loads(text)
+        return json.loads(text)
+    except (ValueError, RuntimeError):  # RuntimeError: nested deeper than the parser goes
+        return None
+
+
+def _is_plain(value):
+    # Whether MicroPython's json writes it right: it takes anything, and writes what is no JSON.
+    if isinstance(value, dict):
+        for key in value:
+            if not (isinstance(key, str) and _is_plain(key) and _is_plain(value[key])):
+                return False
+        return True
+    if isinstance(value, list):
+        for item in value:
+            if not _is_plain(item):
+                return False
+        return True
+    if isinstance(value, str):
+        return len(value.encode()) == len(value)
+    return value in (True, False) or isinstance(value, (int, float)) and value - value == 0
+
+
+def _write_json(value):
+    # JSON text; InputError for what has none, such as half a surrogate pair.
+    try:
+        if _is_plain(value):
+            return json.dumps(value)
+        import json_text
+
+        return json_text.dumps(value)
+    except (ValueError, RuntimeError) as e:
+        _refuse(_INVALID_JSON, str(e))
 
 
 # -- what the agent sends
 
 
-def _loads(payload):
-    try:
-        return json.loads(payload)
-    except (ValueError, RuntimeError):  # RuntimeError: nested deeper than the parser goes
-        return None  # many answers are plain text
-
-
-def _key(body):
+def _mark(body):
     # What tells one call from another both in request and answer: a name, or matchingIds.
     if isinstance(body, dict):
         if "metrics" not in body:
@@ -187,49 +234,35 @@ def _key(body):
         return [isinstance(m, dict) and m.get("matchingId") for m in body]
 
 
-def _error_of(payload):
-    # (code, text) of an agent's error; the payload itself when it isn't what is documented.
-    error = _loads(payload)
-    if not isinstance(error, dict):
-        return 0, str(payload)[2:-1]  # escaped, whatever it is
-    try:
-        code = int(error.get("errorcode", error.get("errorCode", 0)))
-    except (ValueError, TypeError, OverflowError):
-        code = 0
-    return code, str(error.get("errorMessage") or error_name(code))
-
-
-def _reason(error):
-    # (code, text) for a connection that failed or was lost.
-    args = error.args or ("connection lost",)
-    code = _UNAVAILABLE
-    if isinstance(error, _PeerError):
-        code = _TLS_ERROR
-    elif isinstance(error, MQTTException) and isinstance(args[0], int):
-        code = args[0]
-    return code, str(args[-1])
-
-
 def _file(tail):
     return lambda client: client._path + tail
 
 
 def _text_of(path):
-    return lambda client: _setup().read(path(client)).decode()
+    return lambda client: load_once("teamviewer_files").read(path(client)).decode()
 
 
 class _Call:
     # One call that waits for its answer.
 
-    taken = late = False
-    learn = None  # what to make of the answer
-
-    def __init__(self, routes, body, callback, timeout):
+    def __init__(self, routes, body, callback, timeout, quiet):
         self.routes = routes  # where the answer may come, without the connector and "/inbox"
         self.body = body
         self.callback = callback
-        self.ms = int(timeout * 1000)
-        self.due = time.ticks_add(time.ticks_ms(), self.ms)
+        self.quiet = quiet  # the agent need not answer it
+        self.learn = None  # what to make of the answer
+        self.pid = 0  # of the message that carries it
+        self.taken = False  # the agent's broker has it
+        self.late = False  # it was told as unanswered; its answer, if one comes, is dropped
+        self.ms = int(min(timeout, _TIMEOUT_MAX) * 1000)
+        self.since = time.ticks_ms()
+
+    def wait_again(self):
+        self.since = time.ticks_ms()
+
+    def is_due(self):
+        # Below 0: so long ago that ticks went round.
+        return not 0 <= time.ticks_diff(time.ticks_ms(), self.since) <= self.ms
 
 
 class TVCMI_client:
@@ -249,12 +282,14 @@ class TVCMI_client:
     Callbacks are attributes: None, or a function that takes keyword arguments. They may make
     calls, but not call do_next().
         on_api_connect(user_data, error_str, error_code): connected; again after each reconnect
-        on_api_disconnect(user_data, error_str, error_code): after disconnect_api()
+        on_api_disconnect(user_data, error_str, error_code): the connection has ended: after
+            disconnect_api() with code 0; when it was lost with the code that on_api_error heard
         on_api_response(user_data, msg, error_code): an answer; msg: bytes as the agent sent them
         on_api_error(user_data, error_str, error_code): the agent's error, or no connection (codes
             of CONNACK, 3 also for an agent that can't be reached, 21 for TLS), or 22, no answer;
             from provision() also errno of a file, 0 for what has no code
-        on_api_log(msg), without keyword: what is going on; never holds a secret
+        on_api_log(user_data, msg, error_str, error_code): what is going on; never holds a secret.
+            msg and error_str are the same text, error_code is 0
     Each call to the agent also takes `callback`, which then hears its answer instead of the two
     above: callback(user_data, msg, error_code, error_str), error_str None on success.
 
@@ -265,23 +300,30 @@ class TVCMI_client:
     connection is sent when there is one, in time or not. At most 16 calls wait.
 
     What the agent would refuse for certain is not sent: the same code comes at once by the same
-    callbacks, or, where there are none, as InputError.
+    callbacks, or, where there are none, as InputError. Of several metrics in one call only the bad
+    ones are left out; each is told of, and the others are sent.
+    What a callback raises comes out of the call or do_next() that led to it, when that has done
+    the rest of its work.
     Raises ConfigError, InputError, ConnectionParamError for bad parameters.
     """
 
     on_api_connect = on_api_disconnect = on_api_response = on_api_error = on_api_log = None
-    # What has no underscore and is not documented is for teamviewer_setup.
-    job = _link = None
-    wait_ms = _inbox = 0
-    _copy = ((), (), None, 0)
 
     def __init__(self, parameters, user_data=None):
-        self.parameters = given = _setup().configure(parameters)
+        self.parameters = given = load_once("teamviewer_setup").configure(parameters)
+        self.job = None  # the generator of provision(), while it runs
+        self._wait_ms = 0  # how long that one may wait in the present step
         self._path = given["CertFolder"] + "/" + given["ClientName"].replace(" ", "")
         self._user_data = user_data
+        self._state = _OFF
+        self._link = None
+        self._base = ""  # topic of the connector: everything is below it
+        self._inbox = 0  # packet id of the subscription for answers
         self._calls = []
         self._live = {}  # "sensor/<id>" -> callback
         self._kinds = {}  # metric id -> type of its values
+        self._copied = None  # an answer that may come again elsewhere: see _is_copy()
+        self._raised = None  # by a callback: comes out when the step is over
 
     def set_user_data(self, user_data):
         """What callbacks get as user_data from now on."""
@@ -295,25 +337,40 @@ class TVCMI_client:
         something happened. Only exceptions of the program's own callbacks come out of it.
         """
         worked = False
-        job = self.job
-        if job:
-            self.wait_ms = wait_ms
+        if self.job:
+            worked = self._step_job(wait_ms)
             wait_ms = 0
-            try:
-                worked = next(job) is not False
-            except StopIteration:
-                worked = True
-                if self.job is job:
-                    self.job = None
         if self._link:
             worked = self._link.do_next(wait_ms) or worked
         elif wait_ms:
             time.sleep_ms(wait_ms)
         for call in self._calls:
-            if call.taken or not call.late:
-                if time.ticks_diff(time.ticks_ms(), call.due) > 0:
-                    self._expire(call)
-                    return True
+            if (call.taken or not call.late) and call.is_due():
+                self._expire(call)
+                worked = True
+                break
+        self._raise()
+        return worked
+
+    def _step_job(self, wait_ms):
+        # A step of provision(). Returns whether something happened.
+        job = self.job
+        self._wait_ms = wait_ms
+        goes_on = out_of_memory = False
+        worked = True
+        try:
+            worked = next(job) is not False
+            goes_on = True
+        except StopIteration:
+            pass
+        except MemoryError:
+            out_of_memory = True
+        finally:
+            # One that was interrupted, by Ctrl-C say, can't go on.
+            if not goes_on and self.job is job:
+                self.job = None
+        if out_of_memory:
+            self._fail(_UNKNOWN_ERROR, "not enough memory: call provision() again")
         return worked
 
     # -- provisioning and connecting
@@ -333,7 +390,7 @@ class TVCMI_client:
         Raises DirectoryError when CertFolder can't be made.
         """
         if not self.job:
-            self.job = _setup().provision(self)
+            self.job = load_once("teamviewer_provision").provision(self)
 
     def connect_api(self):
         """
@@ -343,10 +400,11 @@ class TVCMI_client:
         Raises FileError or KeyCertificateError when there is no usable certificate (provision()
         first), TLSError when CA, certificate or key can't be used.
         """
-        link, base = _setup().connect(self)
+        link, base = load_once("teamviewer_setup").connect(self)
         self.disconnect_api()
         self._link = link
         self._base = base
+        self._state = _CONNECTING
         for sensor in self._live:
             link.subscribe(base + "/" + sensor + "/livedata")
 
@@ -358,53 +416,96 @@ class TVCMI_client:
             try:
                 link.disconnect()
             finally:
-                # A callback may have raised meanwhile.
+                # Ctrl-C may have ended the wait.
                 link.disconnect(0)
                 self._link = None
-            self.on_down(None)
+                self._state = _OFF
+            self._tell(self.on_api_disconnect, error_str="Disconnected", error_code=_ACCEPTED)
             self._lose(self._calls, "disconnected")
+            self._raise()
 
     def get_connector_id(self):
         """
         The id the agent gave this client: the name in its certificate. Raises FileError without
         one, KeyCertificateError for a damaged one.
         """
-        return _setup().certificate(self)[0]
+        return load_once("teamviewer_certificate").certificate(self)[0]
 
     def removing_certificates(self):
         """Delete key, request and certificate. FileError if one resists."""
-        _setup().remove(self)
+        load_once("teamviewer_files").remove_all(self)
 
-    def on_up(self, _present):
-        # Every answer ends in /inbox, one to six levels below us. Subscribed anew each time, so
-        # that on_api_connect comes when no answer can be missed.
-        filters = [(self._base + "/+" * n + "/inbox", 1) for n in range(1, 7)]
-        self._inbox = self._link.subscribe(filters)
+    # The link's hooks. Where memory runs out in one, the connection ends and is made anew: to stay
+    # connected and hear no answers would be worse.
 
-    def on_ack(self, pid, code):
-        if code > 2:
-            self.fail(18, "subscription refused")
-        elif pid == self._inbox:
-            self.tell(self.on_api_connect, error_str="Connection successful", error_code=0)
+    def _on_up(self, _present):
+        # Subscribed anew each time, so that on_api_connect comes when no answer can be missed.
+        try:
+            filters = [(self._base + "/+" * n + "/inbox", 1) for n in range(1, _LEVELS + 1)]
+            self._inbox = self._link.subscribe(filters)
+        except MemoryError:
+            self._link.drop(_NO_MEMORY)
+
+    def _on_ack(self, pid, code):
+        try:
+            self._settle(pid, code)
+        except MemoryError:
+            self._link.drop(_NO_MEMORY)
+
+    def _on_message(self, topic, msg):
+        try:
+            self._hear(topic, msg)
+        except MemoryError:
+            self._link.drop(_NO_MEMORY)
+
+    def _on_down(self, error):
+        # An attempt has failed, or the connection was lost.
+        if not error:
+            return  # the link renews it by itself
+        was_connected = self._state == _CONNECTED
+        self._state = _CONNECTING
+        try:
+            code, text = self._reason(error)
+            self._fail(code, text)
+            if was_connected:
+                self._tell(self.on_api_disconnect, error_str=text, error_code=code)
+            # What the agent has not taken is sent again; answers to the rest will never come.
+            self._lose([call for call in self._calls if call.taken], "connection lost")
+        except MemoryError:
+            pass  # the deadlines of the calls tell of them
+
+    def _settle(self, pid, code):
+        # The agent's broker has acknowledged a message or a subscription.
         for call in self._calls:
             if call.pid == pid:
-                call.taken = True
-                if call.late:
-                    call.due = time.ticks_add(time.ticks_ms(), call.ms)
+                if code > _TAKEN_MAX:
+                    self._finish(call, None, _NO_ANSWER, "the agent does not take it")
+                elif not call.taken:
+                    call.taken = True
+                    if call.late:
+                        # It was sent late: from now on its answer may come.
+                        call.wait_again()
+                return
+        if code > _TAKEN_MAX:
+            self._fail(_FORBIDDEN, "subscription refused")
+        elif pid == self._inbox:
+            self._state = _CONNECTED
+            text = "Connection successful"
+            self._tell(self.on_api_connect, error_str=text, error_code=_ACCEPTED)
 
-    def on_down(self, error):
-        if not error:
-            self.tell(self.on_api_disconnect, error_str="Disconnected", error_code=0)
-            return
-        self.fail(*_reason(error))
-        # What the agent has not taken is sent again; answers to the rest will never come.
-        self._lose([call for call in self._calls if call.taken], "connection lost")
+    def _reason(self, error):
+        # (code, text) for a connection that failed or was lost.
+        args = error.args or ("connection lost",)
+        if isinstance(error, MQTTException) and isinstance(args[0], int):
+            return args[0], load_once("teamviewer_names").refusal(args[0])
+        code = _TLS_ERROR if isinstance(error, _PeerError) else _UNAVAILABLE
+        return code, str(args[-1])
 
     def _lose(self, calls, text):
         for call in calls[:]:
             if call.quiet and call.taken:
                 # Of a call that need not be answered, no word is a good word.
-                self._finish(call, None, 0, None)
+                self._finish(call, None, _UNKNOWN_ERROR, None)
             else:
                 self._finish(call, None, _NO_ANSWER, text)
 
@@ -437,12 +538,18 @@ class TVCMI_client:
         "valueType" with "valueAnnotation"}, ...]}, a dict or JSON text, its elements too. The
         answer (JSON) is a list of {"matchingId", "metricId"}.
         """
-        setup = _setup()
-        check = setup.definition
-        call = self._call("sensor/%s/metric", (sensor_id,), metric_def, check, callback, timeout)
+        names = load_once("teamviewer_names")
+        call = self._call(
+            "sensor/%s/metric",
+            (sensor_id,),
+            metric_def,
+            lambda metric: names.definition(metric, _check_text),
+            callback,
+            timeout,
+        )
         if call:
             # Kept until the answer: loading it then would make for a long step of do_next().
-            call.learn = setup.learn
+            call.learn = names.learn
 
     def describe_metric(self, metric_id, sensor_id, callback=None, timeout=_TIMEOUT):
         """Ask for a metric's definition (JSON)."""
@@ -451,11 +558,13 @@ class TVCMI_client:
 
     def update_metrics(self, sensor_id, metric_info, callback=None, timeout=_TIMEOUT):
         """Rename metrics: {"metrics": [{"metricId", "name", "valueAnnotation"}, ...]}."""
-        self._call("sensor/%s/metric/update", (sensor_id,), metric_info, _named, callback, timeout)
+        path = "sensor/%s/metric/update"
+        self._call(path, (sensor_id,), metric_info, _check_named, callback, timeout)
 
     def delete_metric(self, msg, sensor_id, callback=None, timeout=_TIMEOUT):
         """Delete metrics of one sensor: {"metrics": [{"metricId"}, ...]}, dict or JSON text."""
-        self._call("sensor/%s/metric/delete", (sensor_id,), msg, _named, callback, timeout)
+        path = "sensor/%s/metric/delete"
+        self._call(path, (sensor_id,), msg, _check_named, callback, timeout)
 
     def push_metrics(
         self, sensor_id, metric_data, timestamp=None, callback=None, timeout=_TIMEOUT
@@ -465,16 +574,17 @@ class TVCMI_client:
         ms since 1970, default now; a "timestamp" in metric_data serves too.
         """
         path = "sensor/%s|/metric/pushValues"
-        self._call(path, (sensor_id,), metric_data, self._value, callback, timeout, timestamp)
+        check = self._check_value
+        self._call(path, (sensor_id,), metric_data, check, callback, timeout, timestamp)
 
     def listen_live_data(self, sensor_id, callback=None):
         """
         Hear what is pushed to a sensor, by whomever: callback(user_data, msg, error_code), default
         on_api_response. 16 sensors at most, deleted ones too. Raises InputError, ConnectionError.
         """
-        sensor = "sensor/" + _id(sensor_id, 15)
+        sensor = "sensor/" + _check_id(sensor_id, _UNKNOWN_SENSOR)
         if len(self._live) >= _CALLS_MAX and sensor not in self._live:
-            _refuse(19, "16 sensors")
+            _refuse(_OUT_OF_RANGE, "16 sensors")
         self._connected().subscribe(self._base + "/" + sensor + "/livedata")
         self._live[sensor] = callback
 
@@ -500,103 +610,142 @@ class TVCMI_client:
 
     def _call(self, path, ids, body, check, callback, timeout, timestamp=None):
         # path: topic below the connector; the answer's lacks what stands behind |.
+        # check: what each of the metrics in body must pass; None where there are none.
+        # Returns the _Call, None when nothing was sent.
+        call = None
+        bad = ()
         try:
-            if check:
-                body = _metrics(body, check)
-            elif isinstance(body, dict):
-                _text(body, "name", False)
-            elif not isinstance(body, str):
-                _refuse(7, "error_message")
+            body, bad = self._check_body(body, check, timestamp)
+            path, to = (path + "|").split("|")[:2]
+            path %= tuple([_check_id(ids[i], _UNKNOWN_SENSOR + i) for i in range(len(ids))])
+            text = _write_json(body) if isinstance(body, dict) else body
+            if not bad or body["metrics"]:
+                call = self._send(path, to, body, text, callback, timeout)
+        except _errors().InputError as e:
+            bad = (e,)
+        for e in bad:
+            if not (callback or self.on_api_error):
+                raise e
+            self._answer(callback, None, e.error_code, e.message)
+        self._raise()
+        return call
+
+    def _check_body(self, body, check, timestamp):
+        # (what to send: dict or text, the errors of the metrics that are left out of it)
+        bad = ()
+        if check:
+            body, bad = _check_metrics(body, check)
             if timestamp is not None:
                 body["timestamp"] = timestamp
-            if check and type(body.get("timestamp", 0)) is not int:
-                _refuse(11, "timestamp")
-            path, to = (path + "|").split("|")[:2]
-            path %= tuple([_id(value, 15 + i) for i, value in enumerate(ids)])
-        except InputError as e:
-            if not (callback or self.on_api_error):
-                raise
-            self._answer(callback, None, e.error_code, e.message)
-            return
+            if type(body.get("timestamp", 0)) is not int:
+                _refuse(_NOT_AN_INTEGER, "timestamp")
+        elif isinstance(body, dict):
+            _check_text(body, "name", False)
+        elif not isinstance(body, str):
+            _refuse(_NOT_A_STRING, "error_message")
+        return body, bad
+
+    def _send(self, path, to, body, text, callback, timeout):
         link = self._connected()
         if len(self._calls) >= _CALLS_MAX:
-            raise ConnectionError(None, "16 calls wait for answers: do_next(), then try again")
+            text = "16 calls wait for answers: do_next(), then try again"
+            raise _errors().ConnectionError(None, text)
         routes = [path]
         parts = path.split("/")
         if len(parts) > 3 and parts[-1] in ("delete", "inventory"):
             # Agents leave the metric out of where they answer these, or answer on both.
             routes.append("/".join(parts[:2] + parts[-1:]))
-        call = _Call(routes, body, callback, timeout)
-        # The agent need not answer these.
-        call.quiet = path == "delete" or to.endswith("error")
-        if isinstance(body, dict):
-            body = json.dumps(body)
+        quiet = path == "delete" or to.endswith("error")
+        call = _Call(routes, body, callback, timeout, quiet)
         try:
-            call.pid = link.publish(self._base + "/" + path + to, body, qos=1)
+            call.pid = link.publish(self._base + "/" + path + to, text, qos=1)
         except OSError as e:
-            raise ConnectionError(None, str(e.args[-1]))
+            raise _errors().ConnectionError(None, str(e.args[-1]))
         self._calls.append(call)
         return call
 
     def _connected(self):
         if not self._link:
-            raise ConnectionError(None, "call connect_api() first")
+            raise _errors().ConnectionError(None, "call connect_api() first")
         return self._link
 
-    def _value(self, metric):
-        _text(metric, "metricId")
+    def _check_value(self, metric):
+        # One metric of push_metrics().
+        _check_text(metric, "metricId")
         if "value" not in metric:
-            _refuse(6, "value")
+            _refuse(_MISSING_PARAMETER, "value")
         value = metric["value"]
         code, types = _KINDS[self._kinds.get(metric["metricId"])]
         if type(value) not in types or value != value:
-            _refuse(code, "value")
-        if value in (float("inf"), -float("inf")):
-            _refuse(19, "value")
+            _refuse(code, "value of " + metric["metricId"])
+        if value in (_INFINITE, -_INFINITE):
+            _refuse(_OUT_OF_RANGE, "value of " + metric["metricId"])
 
     # -- answers
 
-    def on_message(self, topic, msg):
+    def _hear(self, topic, msg):
         try:
             route = topic[len(self._base) + 1 :].decode()
         except UnicodeError:
             return
         if route.endswith("/livedata"):
-            callback = self._live.get(route[:-9]) or self.on_api_response
-            return self.tell(callback, msg=msg, error_code=0)
-        route = route[:-6]
-        code, text = 0, None
+            callback = self._live.get(route[: -len("/livedata")]) or self.on_api_response
+            self._tell(callback, msg=msg, error_code=_UNKNOWN_ERROR)
+            return
+        route = route[: -len("/inbox")]
         failed = route.endswith("error")
         if failed:
-            route = route[:-6]
-            code, text = _error_of(msg)
+            route = route[: -len("/error")]
         elif route.endswith("/info"):
-            route = route[:-5]
-        seen, routes, last, at = self._copy
-        now = time.ticks_ms()
-        if msg == last and route in routes and topic not in seen:
-            if time.ticks_diff(now, at) < _COPY_MS:
-                seen.append(topic)
-                return
-        answer = None if failed else _loads(msg)
-        call = self._find(route, _key(answer))
+            route = route[: -len("/info")]
+        if not self._is_copy(topic, route, msg):
+            self._on_answer(topic, route, msg, failed)
+
+    def _on_answer(self, topic, route, msg, failed):
+        code, text = self._error_of(msg) if failed else (_UNKNOWN_ERROR, None)
+        answer = None if failed else _read_json(msg)
+        call = self._find(route, _mark(answer))
         if call:
             if len(call.routes) > 1:
                 # An agent that answers this on several topics sends the same there again.
-                self._copy = ([topic], call.routes, msg, now)
+                self._copied = ([topic], call.routes, msg, time.ticks_ms())
             if call.learn and isinstance(answer, list):
                 call.learn(self._kinds, call.body["metrics"], answer)
             self._finish(call, msg, code, text)
         elif failed:
-            self.fail(code, text)
+            self._fail(code, text)
         else:
-            self.log("nobody waits for this answer: " + route)
+            self._log("nobody waits for this answer: " + route)
 
-    def _find(self, route, key):
+    def _is_copy(self, topic, route, msg):
+        # Whether this is the last answer once more, on another of its call's topics.
+        if not self._copied:
+            return False
+        seen, routes, last, at = self._copied
+        if msg != last or route not in routes or topic in seen:
+            return False
+        if not 0 <= time.ticks_diff(time.ticks_ms(), at) < _COPY_MS:
+            return False
+        seen.append(topic)
+        return True
+
+    def _error_of(self, payload):
+        # (code, text) of an agent's error; the payload itself when it isn't what is documented.
+        error = _read_json(payload)
+        if not isinstance(error, dict):
+            return _UNKNOWN_ERROR, str(payload)[2:-1]  # escaped, whatever it is
+        try:
+            code = int(error.get("errorcode", error.get("errorCode", _UNKNOWN_ERROR)))
+        except (ValueError, TypeError, OverflowError):
+            code = _UNKNOWN_ERROR
+        return code, str(error.get("errorMessage") or error_name(code))
+
+    def _find(self, route, mark):
+        # The call that an answer is for, or None.
         found = None
         for call in self._calls:
             if route in call.routes:
-                if key and _key(call.body) == key:
+                if mark and _mark(call.body) == mark:
                     return call
                 if not found or found.quiet and not call.quiet:
                     found = call
@@ -614,29 +763,45 @@ class TVCMI_client:
         else:
             # It keeps its place, lest its late answer be taken for the next call's: until then,
             # or, where the agent doesn't have it yet, until it has.
+            since = call.since
             call.late = True
-            call.due = time.ticks_add(call.due, call.ms)
-            self._answer(call.callback, None, _NO_ANSWER, "no answer in time")
+            call.wait_again()
+            try:
+                self._answer(call.callback, None, _NO_ANSWER, "no answer in time")
+            except MemoryError:  # not told yet: the next step tries again
+                call.late = False
+                call.since = since
+
+    # -- telling the program
 
     def _answer(self, callback, msg, code, text):
         if callback:
-            self.tell(callback, msg=msg, error_code=code, error_str=text)
+            self._tell(callback, msg=msg, error_code=code, error_str=text)
         elif text is not None:
-            self.fail(code, text)
+            self._fail(code, text)
         elif msg is not None:
-            self.tell(self.on_api_response, msg=msg, error_code=code)
+            self._tell(self.on_api_response, msg=msg, error_code=code)
 
-    def tell(self, callback, **values):
+    def _tell(self, callback, **values):
+        # Call back. An exception waits until what is being done is finished.
         if callback:
-            callback(user_data=self._user_data, **values)
+            try:
+                callback(user_data=self._user_data, **values)
+            except Exception as e:
+                self._raised = e
 
-    def fail(self, code, text):
-        self.log("error %s: %s" % (code, text))
-        self.tell(self.on_api_error, error_str=text, error_code=code)
+    def _raise(self):
+        e = self._raised
+        if e:
+            self._raised = None
+            raise e
 
-    def log(self, text):
-        if self.on_api_log:
-            self.on_api_log(text)
+    def _fail(self, code, text):
+        self._log("error %s: %s" % (code, text))
+        self._tell(self.on_api_error, error_str=text, error_code=code)
+
+    def _log(self, text):
+        self._tell(self.on_api_log, msg=text, error_str=text, error_code=_UNKNOWN_ERROR)
 
     # -- files
 

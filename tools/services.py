@@ -149,7 +149,13 @@ SERVICES = (
         imports=("teamviewer_iot", "TeamViewerIoTPythonSDK"),
         resident=("teamviewer_iot",),
         seldom=(
+            "teamviewer_errors",
+            "teamviewer_names",
+            "teamviewer_files",
+            "teamviewer_certificate",
             "teamviewer_setup",
+            "teamviewer_question",
+            "teamviewer_provision",
             "TeamViewerIoTPythonSDK",
             "TeamViewerIoTPythonSDK.TVCMI_client",
             "TeamViewerIoTPythonSDK.TVCMI_error",

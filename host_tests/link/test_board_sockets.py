@@ -8,7 +8,6 @@ import threading
 
 import pytest
 import workshop
-
 from localcloud import pki
 from localcloud.faults import FaultProxy
 

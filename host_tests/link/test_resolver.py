@@ -3,13 +3,12 @@
 import struct
 import threading
 
+import cpython_port
 import pytest
 import workshop
 from dns_rig import Stranger, addresses, answer, servers, silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import cpython_port
 
 DOUBLES = workshop.ROOT / "host_tests" / "rigs" / "doubles"
 

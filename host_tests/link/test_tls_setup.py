@@ -1,7 +1,6 @@
 """tls_setup, read as its specification: certificates and keys, and what can not be used."""
 
 import pytest
-
 from localcloud import pki
 
 LOAD = """

@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import socket
+import threading
 
 from localcloud import cloud, pki, teamviewer
 from localcloud.background import Background
@@ -129,6 +131,70 @@ class _TlsOnly(teamviewer.Part):
         await mqtt.listen(teamviewer.PROVISION, "127.0.0.1", 0, self.pki.server_context())
 
 
+class Relay:
+    """
+    A line to the agent that the test can cut: with Relay(agent.port) as relay, port is where to
+    connect. down(): connections end, new ones end at once; up(): as before.
+    """
+
+    def __init__(self, target):
+        self._target = target
+        self._is_up = True
+        self._ended = False
+        self._socks = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.05)
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended = True
+        self._thread.join(10)
+        self.down()
+        self._listener.close()
+
+    def down(self):
+        self._is_up = False
+        for sock in list(self._socks):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def up(self):
+        self._is_up = True
+
+    def _serve(self):
+        while not self._ended:
+            try:
+                near, _ = self._listener.accept()
+            except socket.timeout:
+                continue
+            if not self._is_up:
+                near.close()
+                continue
+            far = socket.create_connection(("127.0.0.1", self._target), 10)
+            far.settimeout(None)
+            near.settimeout(None)
+            self._socks |= {near, far}
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source, target):
+        with contextlib.suppress(OSError):
+            while True:
+                data = source.recv(65536)
+                if not data:
+                    break
+                target.sendall(data)
+        for sock in (source, target):
+            self._socks.discard(sock)
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
 class Device:
     """A board with an agent to speak to, and a CertFolder of its own."""
 
@@ -175,7 +241,7 @@ def client(**more):
     made = TVCMI_client(dict(parameters, **more), "mine")
     for name in ("connect", "disconnect", "response", "error"):
         setattr(made, "on_api_" + name, hear(name))
-    made.on_api_log = logged.append
+    made.on_api_log = lambda msg, **more: logged.append(msg)
     return made
 
 def drive(it, n=1, ms=10000):
@@ -186,6 +252,21 @@ def drive(it, n=1, ms=10000):
     got = heard[:n]
     del heard[:n]
     return got
+
+def hurry(ms):
+    # Short pauses between attempts, for every link.
+    from mqtt_link import MQTTLink
+    MQTTLink.backoff_ms = MQTTLink.backoff_max_ms = ms
+
+def waiting(it):
+    # How many calls wait for their answers: seen by how many more may be made.
+    n = 0
+    try:
+        while True:
+            it.check_connection(callback=lambda **values: None)
+            n += 1
+    except ConnectionError:
+        return 16 - n
 
 def provisioned(**more):
     made = client(**more)
@@ -214,3 +295,23 @@ def new_metrics(it, sensor, *kinds):
     made = json.loads(ask(it, it.create_metric, {"metrics": defs}, sensor)["msg"])
     return [m["metricId"] for m in made]
 """
+
+PROVISION = """
+c = client()
+c.provision()
+report(got=drive(c)[0])
+"""
+
+
+def files(folder):
+    """Names of the files there."""
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def run(board, source, agent, folder, **more):
+    """Board.run() with DEVICE before the source; more: parameters of the client."""
+    timeout = more.pop("timeout", 30)
+    values = more.pop("values", {})
+    return board.run(
+        DEVICE + source, timeout=timeout, parameters=agent.parameters(folder, **more), **values
+    )

@@ -6,11 +6,14 @@ Everything runs against the local cloud's agent in this process, on both interpr
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from localcloud import pki
 from localcloud.teamviewer_agent import UNITS
-from teamviewer_rig import Device, running
+from teamviewer_rig import Device, Relay, running
+
+DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 
 
 @pytest.fixture(scope="module")
@@ -94,21 +97,21 @@ report(got=drive(c)[0])
 """
     ).report["got"]
     assert got["on"] == "response"
-    assert json.loads(got["msg"])["answer"]
+    assert json.loads(got["msg"]) == {"request": "Ping"}
 
 
 def test_a_lost_connection_is_made_again_with_all_that_was_asked(device, agent):
     program = device.start(
         """
 c = connected()
-c._link.backoff_ms = c._link.backoff_max_ms = 50
+hurry(50)
 sensor = new_sensor(c)
 metric, = new_metrics(c, sensor, "double")
 live = []
 c.listen_live_data(sensor, callback=lambda **values: live.append(values["msg"]))
 ask(c, c.check_connection)
 report(ready=1)
-got = drive(c, 2)
+got = drive(c, 3)
 report(got=got)
 report(push=ask(c, c.push_metrics, sensor, {"metrics": [{"metricId": metric, "value": 1}]}))
 drive(c, ms=200)
@@ -117,8 +120,9 @@ report(live=live)
     )
     program.next_report()
     agent.cut()
-    lost, again = program.next_report()["got"]
-    assert (lost["on"], lost["error_code"]) == ("error", 3)
+    error, lost, again = program.next_report()["got"]
+    assert (error["on"], error["error_code"]) == ("error", 3)
+    assert (lost["on"], lost["error_code"]) == ("disconnect", 3)
     assert (again["on"], again["error_code"]) == ("connect", 0)
     assert program.next_report()["push"]["on"] == "response"
     assert len(program.next_report()["live"]) == 1
@@ -256,10 +260,10 @@ def test_every_call_does_what_it_says(device, agent):
     assert all(r["keys"] == ["error_code", "msg", "on", "user_data"] for r in calls)
     msg = {r["call"]: r["msg"] for r in calls}
     m = next(r["ids"] for r in got if "ids" in r)
-    assert json.loads(msg["ping"]) == {"request": "Ping", "answer": "Pong"}
+    assert json.loads(msg["ping"]) == {"request": "Ping"}
     sensor = json.loads(msg["create_sensor"])
     assert sensor == {"name": "boiler", "sensorId": sensor["sensorId"]}
-    assert msg["update_sensor"] == "Sensor was changed."
+    assert msg["update_sensor"] == "Datasource Changed"
     assert [x["matchingId"] for x in json.loads(msg["create_metric"])] == ["1", "2"]
     assert json.loads(msg["describe_metric"]) == {
         "metricId": m[1],
@@ -476,7 +480,7 @@ def test_live_data_comes_again_after_disconnecting_and_is_asked_for_once(device,
         got = device.run(
             """
 c = connected()
-c._link.backoff_ms = c._link.backoff_max_ms = 50
+hurry(50)
 sensor = new_sensor(c)
 metric, = new_metrics(c, sensor, "integer")
 c.listen_live_data(sensor, callback=hear("live"))
@@ -714,17 +718,20 @@ sensor = new_sensor(c)
 c.listen_live_data(sensor)
 c.create_metric({"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}, sensor)
 loaded = []
-def spy():
-    loaded.append(1)
-    return load()
-load, teamviewer_iot._setup = teamviewer_iot._setup, spy
+def spy(name):
+    loaded.append(name)
+    return load(name)
+load, teamviewer_iot.load_once = teamviewer_iot.load_once, spy
 metric = json.loads(drive(c)[0]["msg"])[0]["metricId"]
 ask(c, c.push_metrics, sensor, {"metrics": [{"metricId": metric, "value": True}]})
 ask(c, c.delete_sensor, "none")
-report(loaded=len(loaded), kinds=list(c._kinds.values()))
+before = list(loaded)
+# The answer has taught it the metric's type: this is not sent, and its text is looked up.
+wrong = {"metrics": [{"metricId": metric, "value": 1}]}
+report(loaded=before, code=ask(c, c.push_metrics, sensor, wrong)["error_code"], then=loaded)
 """
     ).report
-    assert got == {"loaded": 0, "kinds": ["bool"]}
+    assert got == {"loaded": [], "code": 9, "then": ["teamviewer_names"]}
 
 
 def test_types_of_at_most_64_metrics_are_remembered(device):
@@ -733,16 +740,18 @@ def test_types_of_at_most_64_metrics_are_remembered(device):
 c = connected(MaxPacket=16384)
 sensor = new_sensor(c)
 ids = new_metrics(c, sensor, *["bool"] * 100)
-report(kept=len(c._kinds))
+def push(id):
+    # The code, and whether it was known without asking the agent.
+    c.push_metrics(sensor, {"metrics": [{"metricId": id, "value": 1}]})
+    return len(heard) == 1, drive(c)[0]["error_code"]
+report(got=[push(id) for id in (ids[0], ids[63], ids[64], ids[99])])
 more, = new_metrics(c, sensor, "bool")
-report(kept=len(c._kinds))
-# Of a forgotten one the agent says the same.
-for id in (ids[-1], more):
-    values = {"metrics": [{"metricId": id, "value": 1}]}
-    report(code=ask(c, c.push_metrics, sensor, values)["error_code"])
+report(got=[push(id) for id in (ids[0], more)])
 """
     ).reports
-    assert got == [{"kept": 64}, {"kept": 1}, {"code": 9}, {"code": 9}]
+    # Of a forgotten one the agent says the same.
+    assert got[0]["got"] == [[True, 9], [True, 9], [False, 9], [False, 9]]
+    assert got[1]["got"] == [[False, 9], [True, 9]]
 
 
 # -- what the agent refuses --------------------------------------------------------------------
@@ -1108,73 +1117,153 @@ report(codes=[g["error_code"] for g in drive(c, 16)])
     assert got[1]["codes"] == [22] * 16
 
 
-def test_no_answer_is_told_at_the_deadline_and_a_late_one_is_not_the_next_calls(device, agent):
+CLOCK = """
+sys.path.insert(0, doubles)
+from digi_clock import Clock
+teamviewer_iot.time = clock = Clock()
+
+def step(n=20):
+    for _ in range(n):
+        c.do_next(5)
+"""
+
+
+@pytest.fixture
+def held(agent):
+    """Answers are held back: [(connector, messages)], and a function that sends one of them."""
     service = agent.service("teamviewer")
     answer = service._answer
-    held = []
+    waiting = []
 
     async def hold(connector, messages):
-        held.append((connector, messages))
+        waiting.append((connector, messages))
+
+    def release(number, payload=None):
+        connector, messages = waiting[number]
+        if payload is not None:
+            messages = [(topic, payload) for topic, _ in messages]
+        agent.background.call(answer(connector, messages))
 
     service._answer = hold
-    try:
-        program = device.start(
-            """
+    yield waiting, release
+    service._answer = answer
+
+
+def until(test, what):
+    deadline = time.monotonic() + 20
+    while not test():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def test_no_answer_is_told_at_the_deadline_and_a_late_one_is_not_the_next_calls(device, held):
+    """The second deadline: for as long again the late answer is waited for, and dropped."""
+    waiting, release = held
+    program = device.start(
+        CLOCK
+        + """
 c = connected()
-start = time.ticks_ms()
-c.check_connection(callback=hear("one"), timeout=1)
-got = drive(c)[0]
-waited = time.ticks_diff(time.ticks_ms(), start)
-report(got=got, waited=waited)
-c.check_connection(callback=hear("two"), timeout=10)
-report(asked=1)
+c.check_connection(callback=hear("one"), timeout=10)
+step()
+report(asked=1, heard=heard)
 sys.stdin.readline()
-report(got=drive(c)[0], left=len(c._calls))
-"""
-        )
-        got = program.next_report()
-        assert got["got"] == {
-            "on": "one",
-            "user_data": "mine",
-            "msg": None,
-            "error_code": 22,
-            "error_str": "no answer in time",
-        }
-        assert got["waited"] >= 1000
-        program.next_report()
+step()
+clock.now += 9900
+step()
+report(early=heard[:])
+clock.now += 200
+report(got=drive(c)[0])
+clock.now += 9900  # within the second deadline
+step()
+c.check_connection(callback=hear("two"), timeout=100)
+step()
+report(asked=2)
+sys.stdin.readline()
+report(got=drive(c)[0], left=waiting(c))
+""",
+        doubles=DOUBLES,
+    )
+    assert program.next_report() == {"asked": 1, "heard": []}
+    until(lambda: len(waiting) == 1, "the first call")
+    program.send("go")
+    assert program.next_report() == {"early": []}
+    assert program.next_report()["got"] == {
+        "on": "one",
+        "user_data": "mine",
+        "msg": None,
+        "error_code": 22,
+        "error_str": "no answer in time",
+    }
+    assert program.next_report() == {"asked": 2}
+    until(lambda: len(waiting) == 2, "the second call")
+    release(0, b"late")
+    release(1)
+    program.send("go")
+    # The second call hears the second answer, not the late one.
+    got = program.next_report()
+    assert got["got"]["on"] == "two"
+    assert json.loads(got["got"]["msg"]) == {"request": "Ping"}
+    assert got["left"] == 0
 
-        deadline = time.monotonic() + 5
-        while len(held) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
 
-        async def release():
-            (connector, [(topic, _)]), second = held
-            await answer(connector, [(topic, b"late")])
-            await answer(*second)
+def test_a_late_answer_is_not_waited_for_for_ever(device, held):
+    """Behind the second deadline the call gives its place to another."""
+    got = device.run(
+        CLOCK
+        + """
+c = connected()
+for _ in range(16):
+    c.check_connection(callback=hear("late"), timeout=10)
+step()
+clock.now += 10100
+report(codes=[h["error_code"] for h in drive(c, 16)])
+step()
+try:
+    c.check_connection()
+    report(full=False)
+except ConnectionError:
+    report(full=True)
+clock.now += 10100
+step()
+c.check_connection(callback=hear("new"), timeout=10)
+report(left=waiting(c))
+""",
+        doubles=DOUBLES,
+    ).reports
+    assert got == [{"codes": [22] * 16}, {"full": True}, {"left": 1}]
 
-        agent.background.call(release())
-        program.send("go")
-        # The second call hears the second answer, not the late one.
-        got = program.next_report()
-        assert got["got"]["on"] == "two"
-        assert json.loads(got["got"]["msg"])["answer"] == "Pong"
-        assert got["left"] == 0
-    finally:
-        service._answer = answer
+
+def test_pain_31_a_deadline_that_passed_days_ago_has_passed(device, held):
+    """Ticks go round: a program that did something else for a week still hears of the call."""
+    got = device.run(
+        CLOCK
+        + """
+c = connected()
+for days in (1, 7, 13):
+    c.check_connection(callback=hear("one"), timeout=10)
+    step()
+    clock.now += days * 24 * 3600 * 1000
+    report(code=drive(c)[0]["error_code"])
+""",
+        doubles=DOUBLES,
+    ).reports
+    assert got == [{"code": 22}] * 3
 
 
 def test_calls_whose_answers_were_lost_with_the_connection_fail(device, agent):
     program = device.start(
         """
 c = connected()
-c._link.backoff_ms = c._link.backoff_max_ms = 50
+hurry(50)
 report(ready=1)
 sys.stdin.readline()
 c.check_connection(callback=hear("taken"))
-while c._link.inflight:
-    c.do_next(20)
+report(sent=1)
+sys.stdin.readline()  # the agent's broker has it; so has the client, in a moment
+for _ in range(20):
+    c.do_next(10)
 report(taken=1)
-got = drive(c, 3)
+got = drive(c, 4)
 report(got=[(g["on"], g["error_code"]) for g in got])
 c.check_connection()
 c.list_sensors()
@@ -1186,8 +1275,15 @@ report(got=[(g["on"], g["error_code"]) for g in drive(c, 3)])
     agent.set(mute=True)
     program.send("go")
     program.next_report()
+    program.send("go on")
+    program.next_report()
     agent.cut()
-    assert program.next_report()["got"] == [["error", 3], ["taken", 22], ["connect", 0]]
+    assert program.next_report()["got"] == [
+        ["error", 3],
+        ["disconnect", 3],
+        ["taken", 22],
+        ["connect", 0],
+    ]
     assert program.next_report()["got"] == [["disconnect", 0], ["error", 22], ["error", 22]]
     assert program.wait().rc == 0
 
@@ -1196,7 +1292,7 @@ def test_calls_made_while_offline_are_sent_when_the_agent_is_back(device, agent,
     program = device.start(
         """
 c = connected()
-c._link.backoff_ms = c._link.backoff_max_ms = 50
+hurry(50)
 report(ready=1)
 while not heard:
     c.do_next(20)
@@ -1214,52 +1310,48 @@ report(got=[h for h in heard if h["on"] == "own"][0]["error_code"])
     assert names == ["made offline"]
 
 
-def test_a_call_that_ended_offline_does_not_take_a_later_calls_answer(device, agent):
+def test_a_call_that_ended_offline_does_not_take_a_later_calls_answer(device, agent, held):
     """It is sent all the same when the agent is back: its answer is dropped, not mistaken."""
-    program = device.start(
-        """
-c = connected()
-c._link.backoff_ms = c._link.backoff_max_ms = 1000
+    waiting, release = held
+    with Relay(agent.port) as relay:
+        program = device.start(
+            """
+hurry(50)
+c = connected(MqttPort=port)
 report(ready=1)
 while not heard:
     c.do_next(20)
+c.on_api_error = c.on_api_disconnect = None
 heard.clear()
-c._link._wait = 1000  # ms to the next attempt; the calls below end long before that
-c.create_metric({"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}, "one",
-                callback=hear("early"), timeout=0.1)
-c.check_connection(callback=hear("early ping"), timeout=0.1)
+defs = {"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}
+c.create_metric(defs, "one", callback=hear("early"), timeout=4)
+c.check_connection(callback=hear("early ping"), timeout=4)
 report(got=[(h["on"], h["error_code"]) for h in drive(c, 2)])
-while time.ticks_diff(time.ticks_ms(), c._calls[0].due) < 200:
-    c.do_next(20)
+for _ in range(20):
+    c.do_next(10)
 c.check_connection(callback=hear("ping"))
+report(asked=1)
 got = []
-while "ping" not in got:
-    got.append(drive(c)[0]["on"])
-report(got=got, left=len(c._calls))
-"""
-    )
-    program.next_report()
-    service = agent.service("teamviewer")
-    answer = service._answer
-    pings = []
-
-    async def numbered(connector, messages):
-        # Each ping has its own answer; the first one takes a while.
-        if messages[0][0].endswith("ping/info/inbox"):
-            pings.append(messages)
-            messages = [(messages[0][0], b"answer %d" % len(pings))]
-        await answer(connector, messages)
-
-    service._answer = numbered
-    try:
-        agent.cut()
+while "ping" not in [name for name, _ in got]:
+    got += [(h["on"], h.get("msg")) for h in drive(c)]
+report(got=got, left=waiting(c))
+""",
+            port=relay.port,
+        )
+        program.next_report()
+        relay.down()
         assert program.next_report()["got"] == [["early", 22], ["early ping", 22]]
+        program.next_report()
+        relay.up()
+        until(lambda: len(waiting) == 3, "the three calls")
+        release(1, b"answer to the early one")
+        release(0)
+        release(2)
         got = program.next_report()
-    finally:
-        service._answer = answer
-    assert got["got"] == ["connect", "ping"]
-    assert len(pings) == 2
-    assert program.wait().rc == 0
+    (connect, _), (ping, msg) = got["got"]
+    assert (connect, ping) == ("connect", "ping")
+    assert json.loads(msg) == {"request": "Ping"}
+    assert got["left"] == 0
 
 
 # -- callbacks ---------------------------------------------------------------------------------
@@ -1305,7 +1397,7 @@ report(again=drive(c)[0]["on"])
     ).reports
     assert got == [
         {"raised": "KeyError"},
-        {"text": "call connect_api() first", "more": []},
+        {"text": "call connect_api() first", "more": ["disconnect"]},
         {"again": "connect"},
     ]
 
@@ -1343,10 +1435,10 @@ c.delete_sensor("none")
 for _ in range(30):
     c.do_next(10)
 c.disconnect_api()
-report(left=len(c._calls))
+report(job=c.job)
 """
     ).report
-    assert got == {"left": 0}
+    assert got == {"job": None}
     assert sent(agent) == ["sensor/create", "sensor/none/delete"]
 
 
@@ -1416,3 +1508,268 @@ report(mine=len(json.loads(ask(c, c.list_sensors)["msg"])),
 """
     ).reports
     assert got == [{"got": 15}, {"mine": 1, "theirs": 0}]
+
+
+# -- what hurt people --------------------------------------------------------------------------
+
+
+def test_pain_64_a_lost_connection_is_told_as_a_disconnect(device, agent):
+    """Once for each connection that was told of; an attempt that fails is no disconnect."""
+    with Relay(agent.port) as relay:
+        program = device.start(
+            """
+hurry(50)
+c = connected(MqttPort=port)
+report(ready=1)
+while len([h for h in heard if h["on"] == "error"]) < 4:
+    c.do_next(20)
+report(heard=[(h["on"], h["error_code"], h["user_data"]) for h in heard],
+       same=heard[0]["error_str"] == heard[1]["error_str"], keys=sorted(heard[1]))
+""",
+            port=relay.port,
+        )
+        program.next_report()
+        relay.down()
+        got = program.next_report()
+    assert got["heard"][:2] == [["error", 3, "mine"], ["disconnect", 3, "mine"]]
+    assert [on for on, _, _ in got["heard"][2:]] == ["error"] * 3
+    assert got["same"] and got["keys"] == ["error_code", "error_str", "on", "user_data"]
+
+
+def test_pain_65_on_api_log_is_called_as_the_others(device):
+    """With keywords: its own `msg`, and those of on_api_connect()."""
+    got = device.run(
+        """
+c = provisioned()
+lines = []
+def log(**values):
+    lines.append(values)
+c.on_api_log = log
+c.on_api_error = None
+c.delete_sensor("none", callback=None) if False else None
+c.parameters["MqttPort"] = 1
+c.connect_api()
+while not lines:
+    c.do_next(20)
+report(line=lines[0], words=lines[0]["msg"] == lines[0]["error_str"])
+"""
+    ).report
+    assert sorted(got["line"]) == ["error_code", "error_str", "msg", "user_data"]
+    assert got["line"]["user_data"] == "mine" and got["line"]["error_code"] == 0
+    assert "can't connect" in got["line"]["msg"] and got["words"]
+
+
+def test_pain_70_the_documents_texts(device, agent):
+    got = device.run(
+        """
+c = connected()
+report(ping=ask(c, c.check_connection)["msg"])
+sensor = new_sensor(c)
+report(update=ask(c, c.update_sensor_description, sensor, "new")["msg"])
+report(delete=ask(c, c.delete_sensor, sensor)["msg"])
+"""
+    ).reports
+    assert json.loads(got[0]["ping"]) == {"request": "Ping"}
+    assert got[1]["update"] == "Datasource Changed"
+    assert got[2]["delete"].startswith("Sensor was deleted")
+
+
+REFUSALS = [
+    (1, "Connection refused - incorrect protocol version"),
+    (2, "Connection refused - invalid client identifier"),
+    (3, "Connection refused - server unavailable"),
+    (4, "Connection refused - bad username or password"),
+    (5, "Connection refused - not authorized"),
+]
+
+
+def test_pain_70_refused_connections_in_the_documents_words(device, agent):
+    service = agent.service("teamviewer")
+    authenticate = service.authenticate
+    try:
+        for code, text in REFUSALS:
+            service.authenticate = lambda client, password, code=code: code
+            got = device.run(
+                """
+c = provisioned()
+c.connect_api()
+report(got=drive(c)[0])
+"""
+            ).report["got"]
+            assert (got["on"], got["error_code"], got["error_str"]) == ("error", code, text)
+    finally:
+        service.authenticate = authenticate
+
+
+BATCHES = [
+    # (call, its metrics with one bad one in the middle, the code, how many are sent)
+    (
+        "create_metric",
+        [
+            {"matchingId": "1", "name": "a", "valueType": "bool"},
+            {"matchingId": "2", "name": "b", "valueType": "float"},
+            {"matchingId": "3", "name": "c", "valueType": "double"},
+        ],
+        13,
+    ),
+    ("push_metrics", [{"value": 1}, {"metricId": "m", "value": None}, {"value": 2}], 8),
+    ("push_metrics", [{"value": 1}, {"metricId": 7, "value": 3}, {"value": 2}], 7),
+    ("push_metrics", [{"value": 1}, "{", {"value": 2}], 4),
+    ("push_metrics", [{"value": 1}, {"metricId": "m", "value": float("inf")}, {"value": 2}], 19),
+    ("update_metrics", [{"name": "x"}, {"metricId": "m", "name": 5}, {"name": "y"}], 7),
+    ("delete_metric", [{}, {"metricId": None}, {}], 7),
+]
+
+
+def test_pain_42_one_bad_metric_costs_no_other(device, agent):
+    """The others are sent; the bad one is told of, by the callback or by on_api_error."""
+    batches = [(name, metrics, code) for name, metrics, code in BATCHES]
+    reports = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+inf = float("inf")
+for name, metrics, code in eval(batches):
+    ids = new_metrics(c, sensor, "double", "double")
+    if name != "create_metric":
+        metrics[0]["metricId"], metrics[2]["metricId"] = ids
+    first = sensor if name in ("push_metrics", "update_metrics") else {"metrics": metrics}
+    second = {"metrics": metrics} if first is sensor else sensor
+    getattr(c, name)(first, second, callback=hear("own"))
+    report(got=[(h["error_code"], h["msg"] is not None) for h in drive(c, 2)])
+    if name != "delete_metric":
+        getattr(c, name)(first, second)
+        report(got=[(h["on"], h["error_code"]) for h in drive(c, 2)])
+""",
+        batches=repr(batches),
+    ).reports
+    for name, _, code in BATCHES:
+        assert reports.pop(0)["got"] == [[code, False], [0, True]], name
+        if name != "delete_metric":
+            assert reports.pop(0)["got"] == [["error", code], ["response", 0]], name
+    bodies = [json.loads(p) for topic, p in agent.calls if topic.endswith("pushValues")]
+    assert [[m["value"] for m in body["metrics"]] for body in bodies] == [[1, 2]] * 8
+
+
+def test_pain_42_without_callbacks_the_others_are_sent_before_the_error_is_raised(device, agent):
+    got = device.run(
+        """
+c = connected()
+sensor = new_sensor(c)
+one, = new_metrics(c, sensor, "double")
+c.on_api_error = None
+values = {"metrics": [{"metricId": one, "value": 1}, {"metricId": one, "value": None}]}
+try:
+    c.push_metrics(sensor, values)
+except InputError as e:
+    report(code=e.error_code, text=e.message, metric=one)
+report(on=drive(c)[0]["on"])
+"""
+    ).reports
+    assert got[0]["code"] == 8 and got[0]["metric"] in got[0]["text"]
+    assert got[1] == {"on": "response"}
+
+
+def test_pain_34_one_character_in_valid_utf_8_out(device, agent):
+    """An emoji in names and values; an agent that escapes it as a surrogate pair."""
+    service = agent.service("teamviewer")
+    answer = service._answer
+
+    async def escaped(connector, messages):
+        await answer(
+            connector,
+            [
+                (topic, json.dumps(json.loads(msg)).encode() if msg[:1] in b"{[" else msg)
+                for topic, msg in messages
+            ],
+        )
+
+    service._answer = escaped
+    try:
+        got = device.run(
+            """
+c = connected()
+order = []
+def own(name):
+    return lambda msg, **more: order.append((name, msg))
+c.create_sensor("plain", callback=own("plain"))
+c.create_sensor(smile, callback=own("smile"))
+while len(order) < 2:
+    c.do_next(20)
+import json_text
+report(names=[(name, json_text.loads(msg)["name"]) for name, msg in order])
+""",
+            smile="\U0001f600 K\u00fche",
+        ).report
+    finally:
+        service._answer = answer
+    assert got["names"] == [["plain", "plain"], ["smile", "\U0001f600 K\u00fche"]]
+    names = sorted(sensor.name for sensor in device.connector().sensors.values())
+    assert names == ["plain", "\U0001f600 K\u00fche"]
+
+
+def test_pain_34_what_has_no_json_is_refused_before_it_is_sent(device, agent):
+    """Half a surrogate pair, and things that are no JSON, anywhere in what a program passes."""
+    reports = device.run(
+        """
+c = connected()
+half = chr(0xD83D)
+base = {"metricId": "m", "value": 1}
+for call, args in (
+    (c.create_sensor, (half,)),
+    (c.push_metrics, ("s", {"metrics": [dict(base, value=half)]})),
+    (c.push_metrics, ("s", {"metrics": [dict(base, more=float("nan"))]})),
+    (c.push_metrics, ("s", {"metrics": [dict(base, more=b"bytes")]})),
+    (c.push_metrics, ("s", {"metrics": [dict(base, more={"deep": [1, {"x": object()}]})]})),
+):
+    call(*args, callback=hear("own"))
+    report(code=drive(c, ms=0)[0]["error_code"])
+"""
+    ).reports
+    assert [r["code"] for r in reports] == [4] * 5
+    assert sent(agent) == []
+
+
+@pytest.mark.parametrize("hook", ["connect", "response", "error", "disconnect", "log"])
+def test_pain_33_a_callback_that_raises_costs_nothing_else(device, agent, hook):
+    """Whatever else was to be told is told; the exception comes out of the step, once."""
+    program = device.start(
+        """
+hurry(30)
+c = connected()
+raised = [0]
+def failing(**values):
+    heard.append(dict(values, on=hook))
+    if not raised[0]:
+        raised[0] = 1
+        raise KeyError("mine")
+setattr(c, "on_api_" + hook, failing)
+out = 0
+sys.stdin.readline()
+c.check_connection()
+c.list_sensors(callback=hear("own"), timeout=60)
+wanted = {"connect", "response", "disconnect", "error", "log"}
+report(ready=1)
+while True:
+    names = {h["on"] for h in heard} | ({"log"} if logged else set())
+    if wanted <= names and len([h for h in heard if h["on"] == "connect"]) > 0 and "own" in names:
+        break
+    try:
+        c.do_next(20)
+    except KeyError:
+        out += 1
+try:
+    c.check_connection(callback=hear("after"))
+    while "after" not in {h["on"] for h in heard}:
+        c.do_next(20)
+except KeyError:
+    out += 1
+report(out=out, raised=raised[0])
+""",
+        hook=hook,
+    )
+    program.send("go")
+    program.next_report()
+    until(lambda: len(agent.calls) >= 2, "the calls")
+    agent.cut()
+    assert program.next_report(20) == {"out": 1, "raised": 1}

@@ -27,17 +27,6 @@ except ImportError:
 
 _Client = teamviewer_iot.TVCMI_client
 
-if _thread:
-    _load = teamviewer_iot._setup
-    _loading = _thread.allocate_lock()
-
-    def _setup():
-        # One thread at a time, or the other would meet the module half made.
-        with _loading:
-            return _load()
-
-    teamviewer_iot._setup = _setup
-
 
 class _Guard:
     # A lock that its holder may take again: callbacks make calls.
@@ -59,6 +48,18 @@ class _Guard:
         if not self._depth:
             self._holder = None
             self._lock.release()
+
+
+if _thread:
+    _load_once = teamviewer_iot.load_once
+    _loading = _Guard()
+
+    def _load_alone(name):
+        # One thread at a time, or the other would meet the module half made.
+        with _loading:
+            return _load_once(name)
+
+    teamviewer_iot.load_once = _load_alone
 
 
 class _Threaded(_Client):

@@ -182,7 +182,7 @@ def _install_toolchain():
     _said.cache_clear()
     if done.returncode:
         raise Missing(
-            "apt-get could not install {}: {}".format(", ".join(packages), _last_line(done.stdout))
+            "apt-get could not install {}: {}".format(", ".join(packages), _said_why(done.stdout))
         )
 
 
@@ -220,6 +220,7 @@ def _download():
         "Dir::Etc::sourceparts=-",
         "Dir::State::lists={}".format(state / "lists"),
         "Dir::Cache={}".format(state / "cache"),
+        "APT::Update::Error-Mode=any",  # else an update that reached nothing has succeeded
         "APT::Sandbox::User=",  # .venv is not open to the user that apt would become
     ):
         apt += ["-o", option]
@@ -244,7 +245,7 @@ def _apt(command, directory):
     if done.returncode:
         raise Missing(
             "apt could not fetch the sources of the emulated board's firmware from Debian {}: "
-            "{}".format(_SUITE, _last_line(done.stdout))
+            "{}".format(_SUITE, _said_why(done.stdout))
         )
 
 
@@ -384,6 +385,7 @@ def _stamped(path, key):
         return False
 
 
-def _last_line(text):
+def _said_why(text):
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    causes = [line for line in lines if "Failed to fetch" in line]
+    return (causes or lines[-1:] or ["it said nothing"])[0]

@@ -275,8 +275,8 @@ def _delete(agent, connector, ids, payload):
 
 
 def _ping(agent, connector, ids, payload):
-    # One source shows the request echoed, another an "answer": both.
-    return dict(agent.parse(payload), answer="Pong"), None
+    # The documents show the request echoed.
+    return agent.parse(payload), None
 
 
 def _create_sensor(agent, connector, ids, payload):
@@ -285,7 +285,7 @@ def _create_sensor(agent, connector, ids, payload):
 
 def _update_sensor(agent, connector, ids, payload):
     agent.update_sensor(connector, *ids, payload)
-    return "Sensor was changed.", None
+    return "Datasource Changed", None
 
 
 def _delete_sensor(agent, connector, ids, payload):
