@@ -454,7 +454,7 @@ def test_packets_can_be_recorded(board_lwip, echo_server, tmp_path):
 # --- what boards do and Linux does not ---
 
 
-def test_pain_54_lwip_blocks_on_a_silent_line_even_when_non_blocking(board_lwip, echo_server):
+def test_lwip_blocks_on_a_silent_line_even_when_non_blocking(board_lwip, echo_server):
     """When lwIP's memory is full before its send buffer, a non-blocking send() waits 10 s."""
     program = board_lwip.start(
         """
@@ -485,7 +485,7 @@ def test_pain_54_lwip_blocks_on_a_silent_line_even_when_non_blocking(board_lwip,
     assert program.next_report(60)["longest"] >= 9900
 
 
-def test_pain_54_five_sockets_and_no_more(board_lwip):
+def test_five_sockets_and_no_more(board_lwip):
     run = board_lwip.run(
         """
         import socket
@@ -498,6 +498,11 @@ def test_pain_54_five_sockets_and_no_more(board_lwip):
         """
     )
     assert run.report == {"taken": 5, "errno": 12}
+
+
+def test_linuxs_number_of_tcp_nodelay_only_warns(board_lwip):
+    run = board_lwip.run("import socket\nsocket.socket().setsockopt(6, 1, 1)")
+    assert "not implemented" in run.out
 
 
 # What poll shows of a new socket, and of one whose connection was refused; then what a read says.
@@ -531,21 +536,21 @@ def closed_port():
         return server.getsockname()[1]
 
 
-def test_pain_54_a_refusal_as_lwip_tells_it(board_lwip):
+def test_a_refusal_as_lwip_tells_it(board_lwip):
     run = board_lwip.run(REFUSED, host=board_lwip.host, port=closed_port())
     # POLLOUT and POLLHUP; a second connect() says EBADF, a read why.
     assert run.report == {"new": 20, "connecting": 115, "flags": 20, "read": 104, "again": 9}
 
 
 @pytest.mark.firmware("esp32")
-def test_pain_54_a_refusal_as_esp32_tells_it(board_lwip):
+def test_a_refusal_as_esp32_tells_it(board_lwip):
     run = board_lwip.run(REFUSED, profile="esp32", host=board_lwip.host, port=closed_port())
     # POLLOUT alone, as after a connect that went well; newlib's EINPROGRESS.
     assert run.report == {"new": 20, "connecting": 119, "flags": 4, "read": 104, "again": 9}
 
 
 @pytest.mark.firmware("esp32")
-def test_pain_54_tls_memory_is_in_the_gc_heap_on_rp2_and_not_on_esp32(board_lwip, cloud_broker):
+def test_tls_memory_is_in_the_gc_heap_on_rp2_and_not_on_esp32(board_lwip, cloud_broker):
     source = """
         import gc
         from mqtt_link import MQTTLink
