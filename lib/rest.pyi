@@ -1,6 +1,6 @@
 from typing import Generator, TypeVar
 
-from netstream import SSL
+from netstream import SSL, Server, SupportsResolve
 
 _T = TypeVar("_T")
 Headers = dict[str, str]
@@ -8,28 +8,29 @@ Headers = dict[str, str]
 class Session:
     def __init__(
         self,
-        host: str,
-        port: int = 0,
+        host: Server,
+        port: int | str = 0,
         ssl: SSL = True,
         user: str | None = None,
         password: str | None = "",
         timeout: float = 10,
         limit: float = 60,
+        resolver: SupportsResolve | None = None,
     ) -> None: ...
     def start(
         self,
         method: str,
         path: str,
-        body: str | bytes | None = None,
+        body: str | bytes | bytearray | memoryview | None = None,
         headers: Headers | None = None,
     ) -> Generator[Response | None, None, None]: ...
-    def wait(self, ms: int) -> int: ...
+    def wait(self, ms: int) -> None: ...
     def run(self, steps: Generator[_T | None, None, None]) -> _T: ...
     def request(
         self,
         method: str,
         path: str,
-        body: str | bytes | None = None,
+        body: str | bytes | bytearray | memoryview | None = None,
         headers: Headers | None = None,
     ) -> Response: ...
     def close(self) -> None: ...

@@ -277,7 +277,9 @@ def test_the_program_goes_on_while_a_request_waits(board, serve):
         (b"HTTP/1.1 2x0 OK\r\n\r\n", "doesn't speak HTTP"),
         (b"HTTP/2.0 200 OK\r\n\r\n", "doesn't speak HTTP"),
         (OK + b"no colon here\r\n\r\n", "without a colon"),
-        (OK + b"A: " + b"x" * 2000 + b"\r\n\r\n", "line over"),
+        (b"HTTP/1.1 200 " + b"x" * 2000 + b"\r\n\r\n", "doesn't speak HTTP"),
+        (OK + b"A: " + b"x" * 99000 + b"\r\n\r\n", "lines over"),
+        (OK + b"x" * 2000 + b"\r\n\r\n", "without a colon"),
         (OK + b"A: x\r\n" * 100 + b"\r\n", "headers"),
         (OK + b"Content-Length: -1\r\n\r\n", "content-length"),
         (OK + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "content-length"),
@@ -285,7 +287,8 @@ def test_the_program_goes_on_while_a_request_waits(board, serve):
         (OK + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "chunk size"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n", "chunk size"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n", "longer than it said"),
-        (b"HTTP/1.1 100 Go\r\n\r\n" * 99, "doesn't come to the point"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 99 + b"\r\n", "headers"),
+        (b"HTTP/1.1 100 Go\r\n\r\n" * 99, "headers"),
     ],
 )
 def test_an_answer_that_is_not_http_is_an_error_that_says_so(board, serve, answer, error):
@@ -392,27 +395,445 @@ def test_without_a_ca_there_is_no_session_and_only_false_means_plain(board):
         assert "ca" in report["error"]
 
 
-def test_the_host_header_names_the_port_unless_it_is_the_usual_one(board):
-    run = board.run(
-        """
-        from rest import Session
-        for port in (0, 80, 443, 8080):
-            report(plain=Session("h", port, False)._front,
-                   secure=Session("h", port, {"verify": False})._front)
-        """
+# A stream double: `script` is what each of its answers is, `fail` what its calls raise, in turn.
+DOUBLE = """
+import rest
+from rest import Session
+
+class Stream:
+    script = [b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello"]
+    fail = None  # (number of the call, exception)
+    calls = 0
+    opened = False
+    heads = []
+
+    def __init__(self, host, port, *more):
+        self.host, self.port = host, port
+
+    def count(self):
+        Stream.calls += 1
+        if self.fail and Stream.calls == self.fail[0]:
+            Stream.fail, error = None, self.fail[1]
+            raise error
+
+    def open(self):
+        self.close()
+        self.count()
+        yield
+        self.count()
+        self.opened = True
+        self.coming = b""
+
+    def send(self, data):
+        assert self.opened
+        self.count()
+        yield
+        self.count()
+        Stream.heads.append(bytes(data))
+        self.coming += self.script[0]
+
+    def readinto(self, buf):
+        assert self.opened
+        self.count()
+        n = min(len(buf), len(self.coming), 20)
+        buf[:n] = self.coming[:n]
+        self.coming = self.coming[n:]
+        return n or None
+
+    def wait(self, ms):
+        self.count()
+        return 1 if self.opened and self.coming else 0
+
+    def start_clock(self):
+        self.count()
+
+    def in_time(self, what):
+        pass
+
+    def confirm(self):
+        self.count()
+
+    def close(self):
+        self.opened = False
+
+rest.NetStream = Stream
+"""
+
+
+@pytest.mark.parametrize(
+    "host, port, secure, header",
+    [
+        ("h", 0, False, "h"),
+        ("h", 80, False, "h"),
+        ("h", 443, False, "h:443"),
+        ("h", 8080, False, "h:8080"),
+        ("h", 0, True, "h"),
+        ("h", 80, True, "h:80"),
+        ("h", 443, True, "h"),
+        ("::1", 80, False, "[::1]"),
+        ("::1", 38583, False, "[::1]:38583"),
+        ("2001:db8::7", 443, True, "[2001:db8::7]"),
+    ],
+)
+def test_pain_43_the_host_header_names_the_port_unless_it_is_usual_and_brackets_ipv6(
+    board, host, port, secure, header
+):
+    source = (
+        DOUBLE
+        + """
+Session(host, port, {"verify": False} if secure else False).request("GET", "/")
+report(head=Stream.heads[0])
+"""
     )
-    assert [r["plain"] for r in run.reports] == [
-        "Host: h\r\n",
-        "Host: h\r\n",
-        "Host: h:443\r\n",
-        "Host: h:8080\r\n",
+    head = board.run(source, host=host, port=port, secure=secure).report["head"]
+    assert "\r\nHost: " + header + "\r\n" in head
+
+
+def test_pain_43_host_may_carry_its_port_with_brackets_round_ipv6(board, serve):
+    server = serve({"/": [sized(b"ok")]})
+    source = """
+from rest import Session
+for host in ("127.0.0.1:%d" % port, ["127.0.0.1:%d" % port]):
+    report(body=Session(host, ssl=False).request("GET", "/").read())
+for host in ("[::1", "[::1]x", "h:99999", "h:http", ""):
+    try:
+        Session(host, ssl=False)
+        report(error=None)
+    except ValueError as e:
+        report(error=str(e))
+"""
+    reports = board.run(source, port=server.port).reports
+    assert [r["body"] for r in reports[:2]] == ["ok", "ok"]
+    assert all(r["error"] for r in reports[2:])
+    assert "Host: 127.0.0.1:%d" % server.port in server.requests[0]
+
+
+def test_pain_33_whatever_fails_in_an_exchange_the_next_one_is_whole(board):
+    """Each call of the stream fails once, in each of four ways, with and without a connection."""
+    source = (
+        DOUBLE
+        + """
+def fresh(kept):
+    Stream.fail = None
+    session = Session("h", 80, False)
+    if kept:
+        assert session.request("GET", "/").read() == b"hello"
+    Stream.calls = 0
+    return session
+
+tried = wrong = 0
+for kept in (False, True):
+    session = fresh(kept)
+    session.request("GET", "/").read()
+    count = Stream.calls
+    for error in (MemoryError, KeyboardInterrupt, OSError, ValueError):
+        for number in range(1, count + 1):
+            session = fresh(kept)
+            Stream.fail = number, error(5)
+            try:
+                good = session.request("GET", "/").read() == b"hello"
+            except error:
+                good = True
+            Stream.fail = None
+            tried += 1
+            # The connection is closed, or it is good for another request: twice over.
+            for _ in range(2):
+                response = session.request("POST", "/", "x")
+                if response.status != 200 or response.read() != b"hello":
+                    good = False
+            if not good:
+                wrong += 1
+report(tried=tried, wrong=wrong)
+"""
+    )
+    got = board.run(source).report
+    assert got["wrong"] == 0 and got["tried"] > 60
+
+
+def test_pain_33_no_heap_left_in_an_exchange(board, serve):
+    """Every allocation of a request and its answer fails in turn; the next request is whole."""
+    if board.name == "cpython":
+        pytest.skip("only MicroPython can lock its heap")
+    server = serve({"/": [CHUNKED], "/b": [sized(b"after")]})
+    source = """
+import micropython
+from rest import Session
+s = Session("127.0.0.1", port, ssl=False, user="u", password="p")
+wrong = []
+for step in range(40):
+    steps = s.start("GET", "/")
+    got = None
+    turn = 0
+    locked = False
+    try:
+        while got is None:
+            s.wait(100)
+            if turn == step % 20:
+                micropython.heap_lock()
+                locked = True
+            turn += 1
+            got = next(steps)
+            if locked:
+                micropython.heap_unlock()
+                locked = False
+    except MemoryError:
+        pass
+    finally:
+        if locked:
+            micropython.heap_unlock()
+    if got and step < 20:
+        buf = bytearray(8)
+        micropython.heap_lock()
+        try:
+            got.readinto(buf)
+        except MemoryError:
+            pass
+        micropython.heap_unlock()
+    r = s.request("GET", "/b")
+    if (r.status, r.read()) != (200, b"after"):
+        wrong.append(step)
+report(wrong=wrong)
+"""
+    assert board.run(source, port=server.port).report == {"wrong": []}
+
+
+def test_a_request_given_up_halfway_leaves_the_session_usable(board, serve):
+    server = serve({"/hang": ["hang"], "/b": [sized(b"b")]})
+    source = (
+        PLAIN
+        + """
+    for close in (True, False):
+        steps = s.start("GET", "/hang")
+        for _ in range(5):
+            next(steps)
+            s.wait(10)
+        if close:
+            steps.close()
+        get("/b")
+    """
+    )
+    reports = board.run(source, port=server.port).reports
+    assert [r["body"] for r in reports] == ["b", "b"]
+
+
+# ---- answers as they are in the world, and as they must not be
+
+
+def test_pain_44_heads_in_latin_1_and_long_lines(board, serve):
+    server = serve(
+        {
+            "/": [
+                b"HTTP/1.1 404 Pas trouv\xe9\r\n",
+                b"Set-Cookie: " + b"c" * 1400 + b"\r\n",
+                b"X-Name: Z\xfcrich\r\nX-Utf: Z\xc3\xbcrich\r\n",
+                b"Policy: " + b"p" * 9000 + b"\r\n",
+                b"Content-Length: 2\r\n\r\nok",
+            ],
+            "/b": [sized(b"b")],
+        }
+    )
+    reports = board.run(PLAIN + '    get("/")\n    get("/b")', port=server.port).reports
+    assert reports[0] == {
+        "status": 404,
+        "reason": "Pas trouv\u00e9",
+        "headers": {"x-name": "Z\u00fcrich", "x-utf": "Z\u00fcrich", "content-length": "2"},
+        "body": "ok",
+    }
+    assert reports[1]["body"] == "b" and server.connections == 1
+
+
+CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer, error",
+    [
+        (b"HTTP/1.1 2_00 OK\r\n\r\n", "doesn't speak HTTP"),
+        (b"HTTP/1.1 +200 OK\r\n\r\n", "doesn't speak HTTP"),
+        (b"HTTP/1.1 0200 OK\r\n\r\n", "doesn't speak HTTP"),
+        (b"HTTP/1.1 099 OK\r\n\r\n", "doesn't speak HTTP"),
+        (b"HTTP/1.1 600 OK\r\n\r\n", "doesn't speak HTTP"),
+        (b"HTTP/1.1  200 OK\r\n\r\n", "doesn't speak HTTP"),
+        (b"HTTP/1.1 \xb2\xb2\xb2 OK\r\n\r\n", "doesn't speak HTTP"),
+        (CHUNKS + b"0x3\r\nabc\r\n0\r\n\r\n", "chunk size"),
+        (CHUNKS + b"+3\r\nabc\r\n0\r\n\r\n", "chunk size"),
+        (CHUNKS + b"0_3\r\nabc\r\n0\r\n\r\n", "chunk size"),
+        (CHUNKS + b" 3\r\nabc\r\n0\r\n\r\n", "chunk size"),
+        (CHUNKS + b"\r\nabc\r\n0\r\n\r\n", "chunk size"),
+        (CHUNKS + b"1" * 20 + b"\r\nabc\r\n0\r\n\r\n", "chunk size"),
+        (CHUNKS + b"3;" + b"x" * 2000 + b"\r\nabc\r\n0\r\n\r\n", "line over"),
+        (OK + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "bad HTTP header"),
+        (OK + b"Content-Length : 3\r\n\r\nabc", "bad HTTP header"),
+        (OK + b" Content-Length: 3\r\n\r\nabc", "bad HTTP header"),
+        (OK + b"A: b\r\n c: d\r\nContent-Length: 0\r\n\r\n", "bad HTTP header"),
+        (OK + b"A: b\rContent-Length: 3\r\n\r\nabc", "bad HTTP header"),
+        (OK + b"A: b\0\r\nContent-Length: 3\r\n\r\nabc", "bad HTTP header"),
+        (OK + b": b\r\nContent-Length: 3\r\n\r\nabc", "bad HTTP header"),
+        (OK + b"Content-Length: 3\r\ncontent-length: 3\r\n\r\nabc", "content-length given twice"),
+        (OK + b"Content-Length: 3, 3\r\n\r\nabc", "bad HTTP content-length"),
+        (OK + b"Content-Length: 3_0\r\n\r\nabc", "bad HTTP content-length"),
+        (OK + b"Content-Length: +3\r\n\r\nabc", "bad HTTP content-length"),
+        (OK + b"Content-Length: 0x3\r\n\r\nabc", "bad HTTP content-length"),
+        (OK + b"Content-Length: \xb2\r\n\r\nabc", "bad HTTP content-length"),
+        (OK + b"Content-Length:\r\n\r\nabc", "bad HTTP content-length"),
+        (OK + b"Content-Length: 99999999999\r\n\r\nabc", "bad HTTP content-length"),
+        (
+            OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "not chunked alone",
+        ),
+        (OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n", "given twice"),
+        (
+            b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "not chunked alone",
+        ),
+        (OK + b"Transfer-Encoding: " + b" " * 1400 + b"chunked\r\n\r\n0\r\n\r\n", "line over"),
+        (OK + b"Content-Length: " + b" " * 1400 + b"3\r\n\r\nabc", "line over"),
+    ],
+)
+def test_pain_57_what_two_readers_could_take_for_two_things_is_refused(
+    board, serve, answer, error
+):
+    server = serve({"/": [answer, "close"]})
+    got = board.run(PLAIN + '    get("/")', port=server.port).report
+    assert error in got.get("error", ""), got
+
+
+def test_pain_57_more_than_was_announced_is_not_the_next_answer(board, serve):
+    poison = OK + b"Content-Length: 4\r\n\r\nevil"
+    server = serve({"/": [sized(b"good") + poison], "/b": [sized(b"b")]})
+    reports = board.run(PLAIN + '    get("/")\n    get("/b")', port=server.port).reports
+    assert [r["body"] for r in reports] == ["good", "b"]
+    assert server.connections == 2
+
+
+def test_pain_57_methods_headers_and_bodies_that_would_break_the_request_are_refused(board, serve):
+    server = serve({})
+    run = board.run(
+        PLAIN
+        + """
+    for method, headers, body in (
+        ("GET / HTTP/1.1\\r\\nX: y\\r\\n\\r\\nGET", None, None), ("GE T", None, None),
+        ("", None, None),
+        ("GET\\n", None, None), ("G\u00c9T", None, None),
+        ("GET", {"X": "a\\nb"}, None), ("GET", {"X": "a\\rb"}, None),
+        ("GET", {"X": "a\\0b"}, None),
+        ("GET", {"X Y": "b"}, None), ("GET", {"": "b"}, None), ("GET", {"X\\t": "b"}, None),
+        ("GET", {"X": 5}, None), ("GET", {"X": b"y"}, None),
+        ("POST", {"Content-Length": "99"}, "x"), ("POST", {"transfer-encoding": "chunked"}, "x"),
+        ("GET", {"host": "elsewhere"}, None), ("POST", None, 5), ("POST", None, {"a": 1}),
+    ):
+        try:
+            s.start(method, "/", body, headers)
+            report(refused=False)
+        except ValueError:
+            report(refused=True)
+    for user in ("a:b",):
+        try:
+            Session("h", 1, False, user, "p")
+            report(refused=False)
+        except ValueError as e:
+            report(refused=True)
+    """,
+        port=server.port,
+    )
+    assert [r["refused"] for r in run.reports] == [True] * 19
+    assert server.connections == 0
+
+
+def test_a_content_type_of_ones_own_stands_alone(board, serve):
+    server = serve({"/": [sized(b"")]})
+    board.run(
+        PLAIN + '    get("/", "PUT", b"<a/>", {"content-type": "text/xml"})', port=server.port
+    )
+    lines = server.requests[0].lower().split("\r\n")
+    assert [line for line in lines if line.startswith("content-type")] == [
+        "content-type: text/xml"
     ]
-    assert [r["secure"] for r in run.reports] == [
-        "Host: h\r\n",
-        "Host: h:80\r\n",
-        "Host: h\r\n",
-        "Host: h:8080\r\n",
-    ]
+
+
+def test_pain_32_a_body_counts_in_bytes(board, serve):
+    server = serve({"/": [sized(b"")]})
+    source = (
+        PLAIN
+        + """
+    from array import array
+    get("/", "PUT", memoryview(array("h", [1, 2, 3])))
+    get("/", "PUT", bytearray(b"abc"))
+    """
+    )
+    board.run(source, port=server.port)
+    assert server.bodies == [b"\1\0\2\0\3\0", b"abc"]
+
+
+def test_pain_29_an_address_that_answers_no_http_makes_way_for_the_next(board, serve):
+    """The first takes TCP and closes; the second answers, and is asked first from then on."""
+    mute = serve({"/": ["close"]})
+    good = serve({"/": [sized(b"good", b"Connection: close\r\n"), "close"]})
+    source = """
+from rest import Session
+s = Session(["127.0.0.1:%d" % mute, "127.0.0.1:%d" % good], ssl=False)
+said = []
+for _ in range(4):
+    try:
+        said.append(s.request("GET", "/").read())
+    except OSError as e:
+        said.append("closed" if "closed" in str(e) else str(e))
+report(said=said)
+"""
+    got = board.run(source, mute=mute.port, good=good.port).report
+    assert got["said"] == ["closed", "good", "good", "good"]
+    assert mute.connections == 1
+
+
+def test_pain_38_a_head_that_comes_slowly_is_waited_for_while_it_moves(board, serve):
+    """Each line comes before the time without progress is over; all together take longer."""
+    lines = []
+    for i in range(10):
+        lines += [b"X-%d: y\r\n" % i, 0.5]
+    server = serve({"/": [OK] + lines + [b"Content-Length: 2\r\n\r\nok"]})
+    source = PLAIN.replace("timeout=10, limit=60", "timeout=4, limit=60") + '    get("/")'
+    assert board.run(source, port=server.port).report["body"] == "ok"
+
+
+def test_pain_31_an_exchange_left_alone_for_a_week_is_late(board, serve):
+    server = serve({"/": [sized(b"12345")[:-1], "hang"]})
+    source = (
+        PLAIN
+        + """
+    import rest, time
+    class Later:
+        week = 7 * 86400 * 1000 % (1 << 30)
+        ticks_add, ticks_diff = time.ticks_add, time.ticks_diff
+        @classmethod
+        def ticks_ms(cls):
+            return time.ticks_add(time.ticks_ms(), cls.week)
+    r = s.request("GET", "/")
+    rest.time = Later
+    try:
+        r.read()
+        report(error=None)
+    except OSError as e:
+        report(error=str(e))
+    """
+    )
+    assert "took too long" in board.run(source, port=server.port).report["error"]
+
+
+def test_names_are_looked_up_by_a_resolver_of_ones_own(board, serve):
+    server = serve({"/": [sized(b"ok")]})
+    source = """
+from rest import Session
+class Resolver:
+    def resolve(self, host):
+        yield
+        return ["127.0.0.1"] if host == "api.example.org" else []
+    def wait(self, ms):
+        pass
+s = Session("api.example.org", port, False, resolver=Resolver())
+report(body=s.request("GET", "/").read())
+"""
+    assert board.run(source, port=server.port).report == {"body": "ok"}
+    assert "Host: api.example.org:%d" % server.port in server.requests[0]
 
 
 def test_a_failure_to_connect_names_the_server_and_not_the_password(board, serve, tls):
