@@ -1,0 +1,98 @@
+"""
+What README promises, measured where it counts: on an emulated board with lwIP and mbedTLS, whose
+watchdog of eight seconds really bites. tools/board/promises.py has the rows, and prints them all.
+
+A step is bounded by promises.STEP_MS of the board's own time, however busy this computer is. Named
+exceptions: the TLS handshake's arithmetic, and the port's own look-up of names.
+"""
+
+import pytest
+from board import emulator, promises
+
+HANDSHAKE_MS = 4000  # P-256 takes 0.6 s there; a Pico W needs three times as long
+FAULTS = promises.FAULTS
+SIZES = (30, 512, 700, 1500)
+TRIES = 3  # what blocks blocks each time; a computer that was busy elsewhere is not so regular
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    reason = emulator.why_not()
+    if reason:
+        pytest.skip(reason)
+    made = promises.Broker(tmp_path_factory.mktemp("broker"))
+    yield made
+    made.close()
+
+
+def is_quick(row, tls):
+    most = HANDSHAKE_MS if tls else promises.STEP_MS
+    return not row.bitten and row.longest_ms < promises.STEP_MS and row.dialling_ms < most
+
+
+def hold(make, tls=None, recovers=True):
+    """
+    Every row of make(wanted) keeps the promises; returns them. tls: whether a handshake is among
+    the steps; None: the row's name tells. recovers: what it must say; None: the test looks itself.
+    """
+    rows = []
+    for row in make(None):
+        handshake = "TLS" in row.name if tls is None else tls
+        for _ in range(TRIES - 1):
+            if is_quick(row, handshake):
+                break
+            again = list(make(lambda name, wanted=row.name: name == wanted))
+            row = again[-1]
+        assert is_quick(row, handshake), str(row)
+        if recovers is not None:
+            assert row.recovered is recovers, str(row)
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("way", ["plain", "TLS", "WebSocket", "WSS"])
+def test_every_fault_of_a_peer(broker, board_lwip, way):
+    """Each connection is broken in another way; the next is served, and nothing blocks."""
+    faults = FAULTS if way in ("plain", "TLS") else FAULTS[::4]
+    rows = hold(
+        lambda wanted: promises.fault_rows(broker, [way], faults, wanted=wanted),
+        tls=way in ("TLS", "WSS"),
+    )
+    assert len(rows) == len(faults) + 1
+
+
+@pytest.mark.parametrize("way", ["plain", "TLS"])
+def test_pain_55_a_silent_line_blocks_no_publish(broker, board_lwip, way):
+    rows = hold(lambda wanted: promises.silent_rows(broker, [way], SIZES, wanted=wanted))
+    assert len(rows) == 2 * len(SIZES)
+
+
+def test_connections_that_can_t_come_about(broker, board_lwip, tmp_path):
+    rows = hold(
+        lambda wanted: promises.refused_rows(broker, tmp_path, wanted=wanted), recovers=False
+    )
+    told = {row.name: row.last for row in rows}
+    for name in ("refused, plain", "refused, TLS"):
+        assert "ECONNRESET" in told[name] or "refused" in told[name], told[name]
+    assert "no answer" in told["no such address, plain"]
+    assert "no CONNACK" in told["silent server, plain"]
+    assert "TLS handshake" in told["TLS: silent server"]
+    assert "host:" in told["TLS: wrong name"] and "wrong.test" in told["TLS: wrong name"]
+    assert "ca:" in told["TLS: wrong CA"]
+    assert "clock" in told["TLS: clock of 1970"] and "NTP" in told["TLS: clock of 1970"]
+    assert "expired" in told["TLS: clock of 2050"]
+
+
+def test_names_without_blocking(broker, board_lwip):
+    rows = hold(lambda wanted: promises.dns_rows(broker, wanted=wanted), recovers=None)
+    recovered = [row.name for row in rows if row.recovered]
+    assert recovered == ["DNS: a silent server before a good one"]
+    told = {row.name: row.last for row in rows}
+    assert "nowhere.test" in told["DNS: no such name"]
+    assert "no server answers" in told["DNS: two silent servers"]
+
+
+def test_pain_56_reconnects_in_a_heap_in_pieces_and_nothing_leaks(broker, board_lwip):
+    for row in hold(lambda wanted: promises.cycle_rows(broker, wanted=wanted), recovers=None):
+        after_10, after_all = row.done
+        assert after_all == after_10, "the heap in use grows with each connection"
