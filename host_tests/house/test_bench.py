@@ -1,6 +1,6 @@
 """
-tools/bench.py: that it measures what it says, on a small scale. Speeds are never judged here; what
-is exact (writes, segments, bytes, garbage) is.
+tools/bench/link.py: that it measures what it says, on a small scale. Speeds are never judged here;
+what is exact (writes, segments, bytes, garbage) is.
 """
 
 import json
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def bench(*arguments):
-    command = [sys.executable, TOOLS / "bench.py"] + list(arguments)
+    command = [sys.executable, TOOLS / "bench", "link"] + list(arguments)
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100
     )
@@ -98,7 +98,7 @@ def test_a_bad_option_is_named(arguments, text):
 
 
 def test_another_client_gets_the_name_programs_import_it_by(tmp_path):
-    import bench_contenders
+    from bench import contenders as bench_contenders
 
     source = tmp_path / "newer.py"
     source.write_text("class MQTTClient:\n pass\n")
@@ -115,8 +115,8 @@ def test_another_client_gets_the_name_programs_import_it_by(tmp_path):
 
 def test_a_client_that_hangs_is_ended_and_reported(tmp_path):
     """umqtt.simple waits for ever for a CONNACK; the bench does not."""
-    import bench_contenders
-    import bench_stalls
+    from bench import contenders as bench_contenders
+    from bench import stalls as bench_stalls
 
     class Run:
         """As much of a run as one stall needs."""
@@ -142,7 +142,7 @@ def test_a_client_that_hangs_is_ended_and_reported(tmp_path):
 
 
 def test_report_ratios_and_verdicts():
-    import bench_report
+    from bench import report as bench_report
 
     report = bench_report.Report(["MQTTLink", "umqtt.simple"])
     report.add("A", "rate", "umqtt.simple", 20.0)
@@ -161,7 +161,7 @@ def test_report_ratios_and_verdicts():
 
 _LINE_PROGRAM = """
 import json, socket, sys, threading, time
-import delay_line
+from bench import delay_line
 
 try:
     delay_line.enter_namespace()
@@ -228,8 +228,8 @@ def test_the_delay_line_delays_counts_and_makes_vanish():
 
 
 def test_garbage_is_counted_on_a_32_bit_heap(heap32, tmp_path):
-    import bench
-    import bench_contenders
+    from bench import contenders as bench_contenders
+    from bench import link as bench
 
     by_label = {one.label: one for one in bench_contenders.line_up([], tmp_path)}
     umqtt = bench.heap32_figures(by_label["umqtt.simple"])

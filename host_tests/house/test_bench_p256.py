@@ -1,4 +1,4 @@
-"""tools/bench_p256.py: that it measures what it says. Speeds are never judged here; steps are."""
+"""tools/bench/p256.py: that it measures what it says. Speeds are never judged here; steps are."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import workshop
 @pytest.mark.skipif(not workshop.micropython(), reason=workshop.why_no_micropython() or "")
 def test_both_interpreters_take_the_same_steps(tmp_path):
     path = tmp_path / "p256.json"
-    command = [sys.executable, workshop.ROOT / "tools" / "bench_p256.py"]
+    command = [sys.executable, workshop.ROOT / "tools" / "bench", "p256"]
     done = subprocess.run(
         command + ["--rounds", "2", "--json", path],
         stdout=subprocess.PIPE,
@@ -31,7 +31,7 @@ def test_both_interpreters_take_the_same_steps(tmp_path):
 
 
 def test_no_rounds_no_figures():
-    command = [sys.executable, workshop.ROOT / "tools" / "bench_p256.py", "--rounds", "0"]
+    command = [sys.executable, workshop.ROOT / "tools" / "bench", "p256", "--rounds", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
     assert "--rounds must be 1 or more" in done.stderr

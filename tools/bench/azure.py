@@ -1,10 +1,10 @@
 """
 iotc beside Microsoft's MicroPython client and micropython-lib's hmac, in one run, on this machine:
 
-    python3 tools/bench_azure.py                             iotc alone
-    python3 tools/bench_azure.py --hmac /path/to/python-stdlib/hmac/hmac.py
+    python3 tools/bench azure                             iotc alone
+    python3 tools/bench azure --hmac /path/to/python-stdlib/hmac/hmac.py
                                  --microsoft /path/to/iot-central-micropython-client
-    python3 tools/bench_azure.py --json azure.json
+    python3 tools/bench azure --json azure.json
 
 A token: a complete shared access signature, from the key's pads on. Connecting: signed in, and
 with all filters subscribed, through a round trip that tools/delay_line.py makes below TCP (left
@@ -20,18 +20,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import workshop
-
-if __name__ == "__main__":
-    workshop.enter(__file__)
-
-import delay_line
 import heap32
 import processes
+import workshop
 from localcloud import azure as azure_module
 from localcloud import azure_registry, pki
 from localcloud.background import Background
 from localcloud.mqtt import server as mqtt_server
+
+from bench import delay_line
 
 OURS = "iotc"
 MICROSOFT = "Microsoft's"
@@ -361,7 +358,3 @@ def main():
     if options.json:
         rows = [dict(zip(("figure", "client", "value", "unit"), row)) for row in table]
         Path(options.json).write_text(json.dumps({"rows": rows, "left_out": left_out}, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,9 +10,9 @@ from pathlib import Path
 import processes
 import workshop
 
-DEVICE_SIDE = workshop.ROOT / "tools" / "bench_device"
+DEVICE_SIDE = workshop.ROOT / "tools" / "bench" / "device"
 
-# adapter: tools/bench_device/bench_<adapter>.py. module: what it imports. qos: those it has.
+# adapter: tools/bench/device/bench_<adapter>.py. module: what it imports. qos: those it has.
 # in_flight: whether several QoS 1 messages can be on their way. reconnects: by itself.
 _Kind = collections.namedtuple("_Kind", "adapter module qos in_flight reconnects")
 _KINDS = {

@@ -3,7 +3,7 @@ How many events a second 200 devices get to one application through the local cl
 beside amqtt (and mosquitto, where there is one) moving the same messages between plain topics in
 the same run:
 
-    python3 tools/bench_ibm.py [--devices 200] [--seconds 5] [--rounds 3]
+    python3 tools/bench ibm [--devices 200] [--seconds 5] [--rounds 3]
 
 The local cloud does its whole work meanwhile: it rewrites each topic, keeps each event in the
 historian, and acknowledges when that is on disk. The devices and the application are one process
@@ -20,13 +20,9 @@ import sys
 import tempfile
 import time
 
-import workshop
-
-if __name__ == "__main__":
-    workshop.enter(__file__)
-
 import processes
 import real_broker
+import workshop
 
 ORG = "abc123"
 KEY, TOKEN = "a-abc123-bench", "the-bench's-token"
@@ -264,7 +260,7 @@ def one_round(row, cloud_port, options):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python3 tools/bench_ibm.py",
+        prog="python3 tools/bench ibm",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -305,7 +301,3 @@ def main():
         with open(options.json, "w") as file:
             named = {"{}, {}".format(*row): values for row, values in rates.items()}
             json.dump(dict(vars(options), rates=named), file, indent=1)
-
-
-if __name__ == "__main__":
-    main()

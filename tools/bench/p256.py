@@ -1,7 +1,7 @@
 """
 How long this machine's MicroPython takes for a P-256 key and its certificate request:
 
-    python3 tools/bench_p256.py [--rounds 20] [--json FILE]
+    python3 tools/bench p256 [--rounds 20] [--json FILE]
 
 A step is what happens between two yields of p256's generators, and so within one do_next() of a
 client that provisions itself. The longest step is the one with the largest median over all rounds;
@@ -19,9 +19,6 @@ import tempfile
 from pathlib import Path
 
 import workshop
-
-if __name__ == "__main__":
-    workshop.enter(__file__)
 
 PROGRAM = """
 import gc
@@ -78,7 +75,7 @@ def measure(kind, rounds):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python3 tools/bench_p256.py",
+        prog="python3 tools/bench p256",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -103,7 +100,3 @@ def main():
     if options.json:
         figures = {"rounds": options.rounds, "rows": rows}
         Path(options.json).write_text(json.dumps(figures, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,9 @@ import socket
 import struct
 import time
 
-from bench_contenders import TaskFailed
 from localcloud import faults
+
+from bench.contenders import TaskFailed
 
 _SPARE_S = 3  # for starting and for speaking up at the end
 _HALF_A_PUBLISH = b"\x30\x50\x00\x09bench"

@@ -1,16 +1,16 @@
 """
 MQTTLink beside other MQTT clients, in one run, on this machine:
 
-    python3 tools/bench.py                                    everything; some minutes
-    python3 tools/bench.py --quick                            the main figures; under a minute
-    python3 tools/bench.py --only qos1,wire --json bench.json
-    python3 tools/bench.py --client mqtt_as=/path/to/mqtt_as/__init__.py
+    python3 tools/bench link                                    everything; some minutes
+    python3 tools/bench link --quick                            the main figures; under a minute
+    python3 tools/bench link --only qos1,wire --json bench.json
+    python3 tools/bench link --client mqtt_as=/path/to/mqtt_as/__init__.py
                            --client umqtt.simple2=/path/to/simple2.py
                            --client umqtt.simple@1.8.0=/path/to/simple.py
 
 Clients run on MicroPython (paho-mqtt on CPython) against mosquitto, else amqtt, else the local
 cloud's broker. A message is a PUBLISH of 104 bytes (QoS 0). Figures are this machine's at this
-moment: compare columns, not runs. Delays are made below TCP (tools/delay_line.py), in a network
+moment: compare columns, not runs. Delays are made below TCP (delay_line.py), in a network
 namespace that only this run sees; where that is not permitted their rows are left out.
 """
 
@@ -29,17 +29,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import heap32
 import workshop
 
-if __name__ == "__main__":
-    workshop.enter(__file__)  # what follows may need what only .venv has
-
-import bench_broker
-import bench_contenders
-import bench_report
-import bench_stalls
-import delay_line
-import heap32
+from bench import broker as bench_broker
+from bench import contenders as bench_contenders
+from bench import delay_line
+from bench import report as bench_report
+from bench import stalls as bench_stalls
 
 TOPICS = ("qos0", "qos1", "qos2", "connect", "wire", "heap", "stall", "cut")
 LINES = ("loopback", "0", "50", "200")
@@ -410,7 +407,7 @@ def heap32_figures(contender):
         "/lib/umqtt/robust.mpy": workshop.DEVICE_LIB / "umqtt" / "robust.py",
         "/lib/netstream.mpy": workshop.LIB / "netstream.py",
         "/lib/mqtt_link.mpy": workshop.LIB / "mqtt_link.py",
-        "/lib/bench_heap32.mpy": workshop.ROOT / "tools" / "bench_device" / "bench_heap32.py",
+        "/lib/bench_heap32.mpy": workshop.ROOT / "tools" / "bench" / "device" / "bench_heap32.py",
     }
     if contender.path:
         sources["/lib/" + module.replace(".", "/") + ".mpy"] = Path(contender.path).resolve()
@@ -584,7 +581,3 @@ def main():
         Path(options.json).write_text(report.as_json(machine=machine, failures=bench.failures))
     # Rivals may fail; our own client may not.
     return any(label == bench_report.OURS for label, _, _ in bench.failures)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
