@@ -528,3 +528,158 @@ def test_both_documented_forms_of_publish_event_and_publish_command(board, rig):
         (command, data, 0, False),
         (command + "-iotf", {"d": data}, 2, False),
     ]
+
+
+# ---- what the field throws at it
+
+
+def test_pain_48_a_cleared_status_is_no_status(board, rig):
+    """A retained message is cleared by an empty one, which subscribers hear as well."""
+    program = board.start(
+        HEAR
+        + """
+    said = []
+    client.deviceStatusCallback = client.appStatusCallback = said.append
+    report(ready=True)
+    until(lambda: len(said) == 2)
+    report(said=[s.action for s in said], errors=errors)
+    """,
+        options=options(rig),
+    )
+    program.next_report()
+    for topic in ("iot-2/type/pump/id/p1/mon", "iot-2/app/other/mon"):
+        rig.send(topic, "", 1)
+        rig.send(topic, "", 1, True)
+        rig.send(topic, '{"Action":"Connect"}', 1)
+    assert program.next_report() == {"said": ["Connect", "Connect"], "errors": []}
+
+
+ODD_TIMES = ["2026-01-01T00:00:00+", "2026-01-01T00:00:00-", "T", "+", "-", "T+", "2026-01-01T+"]
+ODD_TIMES += ["2026-01-01T00:00:00+1", "2026-01-01T00:00:00.", "2026-01-01T00:00:00.+", "Z", "::"]
+ODD_TIMES += [
+    "2026-01-01T00:00:00+01:",
+    "99999-01-01",
+    "",
+    " ",
+    5,
+    None,
+    [],
+    {"a": 1},
+    True,
+    1e300,
+]
+ODD_TIMES += [
+    "2026-13-01T00:00:00Z",
+    "2026-01-01T25:00:00Z",
+    "0000-00-00",
+    "2026-01-01T00:00:00+99",
+]
+
+
+def test_pain_50_no_time_of_a_status_comes_out_of_do_next(board, rig):
+    program = board.start(
+        HEAR
+        + """
+    said = []
+    client.deviceStatusCallback = said.append
+    report(ready=True)
+    until(lambda: said and said[-1].reason == "last")
+    report(n=len(said), times=[s.time for s in said], errors=errors)
+    """,
+        options=options(rig),
+    )
+    program.next_report()
+    for odd in ODD_TIMES:
+        text = {"Action": "Connect", "Time": odd, "ConnectTime": odd}
+        rig.send("iot-2/type/pump/id/p1/mon", json.dumps(text), 1)
+    rig.send("iot-2/type/pump/id/p1/mon", '{"Action":"Disconnect","Reason":"last"}', 1)
+    report = program.next_report()
+    assert report["n"] == len(ODD_TIMES) + 1 and report["errors"] == []
+    assert report["times"] == [None] * (len(ODD_TIMES) + 1)
+
+
+def test_pain_50_no_time_of_an_event_comes_out_of_do_next(board, rig):
+    program = board.start(
+        HEAR
+        + """
+    heard = []
+    client.deviceEventCallback = lambda e: heard.append(e.timestamp.isoformat())
+    report(ready=True)
+    until(lambda: len(heard) == n)
+    report(heard=heard, errors=errors)
+    """,
+        options=options(rig),
+        n=len(ODD_TIMES),
+    )
+    program.next_report()
+    for odd in ODD_TIMES:
+        text = json.dumps({"d": {}, "ts": odd})
+        rig.send("iot-2/type/pump/id/p1/evt/e/fmt/json", text, 1)
+    report = program.next_report()
+    assert report["errors"] == []
+    assert all(text.endswith("+00:00") for text in report["heard"])
+
+
+def test_pain_50_and_42_nothing_that_comes_in_comes_out_of_do_next_and_all_good_ones_arrive(
+    board, rig
+):
+    fronts = ["iot-2/type/pump/id/p1/evt/e/fmt/json", "iot-2/type/pump/id/p1/cmd/e/fmt/json"]
+    fronts += ["iot-2/type/pump/id/p1/mon", "iot-2/app/x/mon"]
+    odd = ["", "null", "5", '"x"', "[]", "[[]]", "{", "{}", '{"d":', '{"d":5}', '{"d":{},"ts":5}']
+    odd += ['{"Action":5,"Time":"+","Port":[]}', "\u0000", '"\\ud800"', "[" * 500, "x" * 1500]
+    odd += [b"\xff\xfe", b"\xed\xa0\xbd", b'{"a":"\xc0\x80"}', '{"ClientID":{}}', '{"Time":[]}']
+    program = board.start(
+        HEAR
+        + """
+    good = []
+
+    def hear(message):
+        data = message.payload if hasattr(message, "action") else message.data
+        if isinstance(data, dict) and "good" in data:
+            good.append(data["good"])
+
+    client.deviceEventCallback = client.deviceCommandCallback = hear
+    client.deviceStatusCallback = client.appStatusCallback = hear
+    report(ready=True)
+    until(lambda: len(good) == n, 30)
+    report(good=sorted(good), errors=len(errors), connected=client.isConnected())
+    """,
+        options=options(rig),
+        n=len(fronts) * len(odd),
+    )
+    program.next_report()
+    number = 0
+    for front in fronts:
+        for payload in odd:
+            rig.send(front, payload, 1)
+            rig.send(front, '{"good":%d}' % number, 1)
+            number += 1
+    report = program.next_report(40)
+    assert report["good"] == list(range(number)) and report["connected"]
+    assert report["errors"] > 20 and len(rig.witness.connects) == 1
+
+
+def test_pain_42_one_refused_subscription_costs_no_other(board, rig):
+    rig.witness.refused = ("iot-2/type/valve/id/+/evt/+/fmt/+",)
+    program = board.start(
+        START
+        + """
+    got = []
+    client.deviceEventCallback = lambda e: got.append(e.deviceType)
+    for kind in ("pump", "valve", "tank"):
+        client.subscribeToDeviceEvents(kind)
+    client.connect()
+    settle()
+    report(errors=errors)
+    until(lambda: len(got) == 2)
+    report(got=got)
+    """,
+        options=options(rig),
+    )
+    errors = program.next_report()["errors"]
+    assert errors == [
+        "ConnectionException: subscription refused: iot-2/type/valve/id/+/evt/+/fmt/+"
+    ]
+    for kind in ("pump", "tank"):
+        rig.send("iot-2/type/%s/id/x/evt/e/fmt/json" % kind, "{}")
+    assert program.next_report() == {"got": ["pump", "tank"]}

@@ -622,6 +622,31 @@ def test_instances_of_a_shared_application_share_the_events(board, cloud):
     assert sum(counts) == 30 and all(counts)
 
 
+@pytest.mark.parametrize("path", ["/", "/mqtt", None])
+def test_mqtt_is_at_either_path_of_the_web(board, cloud, path):
+    """Node's client asks for the one, Python's for the other."""
+    options = device_options(
+        cloud,
+        host="localhost",
+        port=int(cloud["http"]["tls_url"].rsplit(":", 1)[1]),
+        ca=cloud["ca_der"],
+        transport="websockets",
+    )
+    if path:
+        options["websocket-path"] = path
+    run = board.run(
+        """
+        import ibmiotf.device
+        client = ibmiotf.device.Client(options)
+        client.connect()
+        report(up=client.isConnected())
+        client.disconnect()
+        """,
+        options=options,
+    )
+    assert run.report == {"up": True}
+
+
 def test_over_websocket_it_is_the_same(board, cloud):
     web = {"transport": "websockets", "port": cloud["mqtt"]["wss_port"]}
     run = board.run(

@@ -90,6 +90,23 @@ def test_missing_keys_are_none_and_further_options_get_their_type(board, tmp_pat
     }
 
 
+def test_pain_39_a_byte_order_mark_is_passed_over(board, tmp_path):
+    texts = ["\ufeff[device]\n" + DEVICE.format("type"), "\ufeff" + DEVICE.format("type")]
+    texts.append("\ufeff\n\n[device]\n" + DEVICE.format("type"))
+    for report in run(board, tmp_path, *[("device", text) for text in texts]):
+        assert report["got"]["org"] == "abc123" and report["got"]["id"] == "p1"
+
+
+def test_pain_45_ports_and_names_with_a_slip_are_looked_at_in_a_file_as_well(board, tmp_path):
+    texts = ["org=abc123\nport=8883\napi-port=\n", "org=abc123\nhots=broker.lan\n"]
+    texts += ["org=abc123\nport=70000\n", "org=abc123\nauthToken=x\n"]
+    good, slip, number, spelling = run(board, tmp_path, *[("device", text) for text in texts])
+    assert good["got"]["port"] == 8883 and good["got"]["api-port"] is None
+    assert slip["error"] == "option 'hots': write 'host'"
+    assert number["error"].startswith("port: must be a number from ")
+    assert spelling["got"]["auth-token"] == "x" and "authtoken" not in spelling["got"]
+
+
 def test_a_file_that_cant_be_used_is_a_configuration_exception(board, tmp_path):
     reports = run(
         board,

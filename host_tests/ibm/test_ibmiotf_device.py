@@ -667,3 +667,264 @@ def test_no_secret_is_in_what_a_client_shows(board, rig):
         options=options(rig),
     )
     assert "s3cret" not in run.report["text"]
+
+
+# ---- what the field throws at it
+
+
+def test_pain_34_a_pair_of_escapes_is_one_character_in_and_utf_8_out(board, rig):
+    program = board.start(
+        START
+        + """
+    def hear(c):
+        got.append(c.data)
+        client.publishEvent("echo", c.data, 1)
+
+    got = []
+    client.commandCallback = hear
+    client.connect()
+    report(ready=True)
+    until(lambda: len(got) == 2 and not client.link.inflight)
+    refused = 0
+    for data in ({"a": chr(0xD83D)}, {chr(0xDE00): 1}, {"a": [chr(0xD83D), chr(0xDE00)]}):
+        try:
+            client.publishEvent("bad", data, 1)
+        except ibmiotf.InvalidEventException:
+            refused += 1
+    report(lengths=[len(data["text"]) for data in got], refused=refused, errors=errors)
+    """,
+        options=options(rig),
+    )
+    program.next_report()
+    rig.wait(lambda: rig.witness.subscribes)
+    rig.send("iot-2/cmd/go/fmt/json", '{"d":{"text":"\\ud83d\\ude00"}}', 1)
+    rig.send("iot-2/cmd/go/fmt/json", '{"d":{"text":"\\ud83d!"}}', 1)
+    assert program.next_report() == {"lengths": [1, 2], "refused": 3, "errors": []}
+    assert [p.payload for p in rig.witness.publishes] == [
+        '{"d": {"text": "\U0001f600"}}'.encode(),
+        '{"d": {"text": "\ufffd!"}}'.encode(),
+    ]
+
+
+def test_pain_40_the_iotf_form_is_exactly_rfc_8259_and_names_may_come_twice(board, rig):
+    bad = ['{"d" {}}', '{"d":{"a":01}}', '{"d":{"a":1.}}', '{"d":{"a":+1}}', '{"d":{"a":NaN}}']
+    bad += ['{"d":{"a":Infinity}}', '{"d":{"a":1 "b":2}}', '{"d":{},}', '{"d":{}}}', '{"d":{}} 1']
+    program = board.start(
+        START
+        + """
+    got = []
+    client.commandCallback = lambda c: got.append(c.data)
+    client.connect()
+    report(ready=True)
+    until(lambda: len(got) == 2)
+    report(got=got, errors=errors)
+    """,
+        options=options(rig),
+    )
+    program.next_report()
+    rig.wait(lambda: rig.witness.subscribes)
+    rig.send("iot-2/cmd/go/fmt/json", '{"d":{"a":1,"a":2}}', 1)
+    for payload in bad:
+        rig.send("iot-2/cmd/go/fmt/json", payload, 1)
+    rig.send("iot-2/cmd/go/fmt/json", b"\xef\xbb\xbf" + b'{"d":{"a":3}}', 1)
+    report = program.next_report()
+    assert report["got"] == [{"a": 2}, {"a": 3}]
+    assert [e.split(":")[0] for e in report["errors"]] == ["InvalidEventException"] * len(bad)
+
+
+def test_pain_58_a_command_sent_at_qos_2_is_heard_once_whatever_happens_on_the_way(board, rig):
+    program = board.start(
+        START
+        + """
+    client.link.backoff_ms = 20
+    got = []
+    client.commandCallback = lambda c: got.append(c.data["i"])
+    client.connect()
+    report(ready=True)
+    until(lambda: got)
+    report(got=len(got))
+    until(lambda: 19 in got, 30)
+    report(got=got)
+    """,
+        options=options(rig, clean_session=False),
+    )
+    program.next_report()
+    rig.wait(lambda: rig.witness.subscribes)
+    assert rig.witness.subscribes == [(COMMANDS, 2)]
+    for i in range(10):
+        rig.send("iot-2/cmd/go/fmt/json", '{"i":%d}' % i, 2)
+    program.next_report()
+    rig.cut()
+    for i in range(10, 20):
+        rig.send("iot-2/cmd/go/fmt/json", '{"i":%d}' % i, 2)
+    assert program.next_report()["got"] == list(range(20))
+
+
+RAISES = ["commandCallback", "errorCallback", "decoder", "encoder"]
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "MemoryError", "SystemExit", "OSError"])
+@pytest.mark.parametrize("place", RAISES)
+def test_pain_33_an_exception_anywhere_in_the_programs_part_leaves_a_client_that_works(
+    board, rig, place, error
+):
+    """It comes out of the call, or reaches errorCallback; the next command and event arrive."""
+    program = board.start(
+        START
+        + """
+    fuse = [0]
+
+    def burn():
+        if fuse[0]:
+            fuse[0] -= 1
+            raise {error}("as ordered")
+
+    class Codec:
+        @staticmethod
+        def encode(data, timestamp):
+            if place == "encoder":
+                burn()
+            return data
+
+        @staticmethod
+        def decode(message):
+            if place == "decoder":
+                burn()
+            return ibmiotf.Message(message.payload)
+
+    def hear(c):
+        if place == "commandCallback":
+            burn()
+        got.append(c.command)
+
+    def fail(e):
+        if place == "errorCallback":
+            burn()
+        errors.append(type(e).__name__)
+
+    got = []
+    raised = []
+    client.link.backoff_ms = 20
+    client.commandCallback = hear
+    client.errorCallback = fail
+    client.setMessageEncoderModule("x", Codec)
+    client.connect()
+    report(ready=True)
+
+    def step():
+        try:
+            client.do_next(20)
+        except BaseException as e:
+            raised.append(type(e).__name__)
+
+    fuse[0] = 1
+    try:
+        client.publishEvent("first", "x", "1", 1)
+    except BaseException as e:
+        raised.append(type(e).__name__)
+    end = time.ticks_add(time.ticks_ms(), 20000)
+    while "last" not in got and time.ticks_diff(end, time.ticks_ms()) > 0:
+        step()
+    for _ in range(3):
+        try:
+            client.publishEvent("second", "x", "2", 1)
+            break
+        except BaseException as e:
+            raised.append(type(e).__name__)
+    while client.link.inflight and time.ticks_diff(end, time.ticks_ms()) > 0:
+        step()
+    report(got=got, raised=raised, errors=errors, left=client.link.inflight)
+    """.replace("{error}", error),
+        options=options(rig, clean_session=False),
+        place=place,
+    )
+    program.next_report()
+    rig.wait(lambda: rig.witness.subscribes)
+    rig.send("iot-2/cmd/bad/fmt/json", "{", 1)
+    rig.send("iot-2/cmd/first/fmt/x", "1", 1)
+    rig.send("iot-2/cmd/last/fmt/x", "1", 1)
+    report = program.next_report(30)
+    assert "last" in report["got"] and report["left"] == 0, report
+    assert error in report["raised"] + report["errors"], report
+    assert rig.witness.publishes[-1].topic == "iot-2/evt/second/fmt/x"
+
+
+LOGGING = """
+    import sys
+
+    class Logger:
+        def __init__(self, name):
+            self.name = name
+            self.handlers = []
+
+        def addHandler(self, handler):
+            self.handlers.append(handler)
+
+        def write(self, level, text, *args):
+            lines.append(self.name + " " + level + ": " + (text % args if args else text))
+
+        def debug(self, text, *args):
+            self.write("debug", text, *args)
+
+        def info(self, text, *args):
+            self.write("info", text, *args)
+
+        def error(self, text, *args):
+            self.write("error", text, *args)
+
+    class logging:  # as far as micropython-lib's is used
+        loggers = {}
+
+        @staticmethod
+        def getLogger(name=None):
+            return logging.loggers.setdefault(name, Logger(name))
+
+    lines = []
+    sys.modules["logging"] = logging
+"""
+
+
+def test_pain_61_logging_tells_what_the_client_does_and_no_secret(board, rig):
+    program = board.start(
+        LOGGING
+        + START.replace("Client(options)", 'Client(options, logHandlers=["mine", "yours"])')
+        + """
+    got = []
+    client.commandCallback = got.append
+    client.connect()
+    client.publishEvent("status", {"pin": "hidden"}, 1)
+    report(ready=True)
+    until(lambda: got and errors)
+    client.disconnect()
+    report(lines=lines, handlers=client.logger.handlers)
+    """,
+        options=options(rig),
+    )
+    program.next_report()
+    rig.wait(lambda: rig.witness.subscribes)
+    rig.send("iot-2/cmd/go/fmt/json", '{"pin":"hidden"}', 1)
+    rig.send("iot-2/cmd/go/fmt/json", "{", 1)
+    report = program.next_report()
+    text = "\n".join(report["lines"])
+    for wanted in (
+        "ibmiotf info: Connected successfully: d:abc123:pump:p1",
+        "ibmiotf debug: Sent: ",
+        "iot-2/evt/status/fmt/json",
+        "ibmiotf debug: Received: ",
+        "ibmiotf error: not JSON: ",
+    ):
+        assert wanted in text, text
+    assert "s3cret" not in text and "hidden" not in text
+    assert report["handlers"] == ["mine", "yours"]
+
+
+def test_pain_61_without_logging_nothing_is_missed(board, rig):
+    run = board.run(
+        START
+        + """
+    client.connect()
+    report(logger=client.logger, sent=client.publishEvent("e", {}))
+    """,
+        options=options(rig),
+    )
+    assert run.report == {"logger": None, "sent": True}

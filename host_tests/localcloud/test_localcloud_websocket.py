@@ -151,7 +151,7 @@ def test_handshakes_that_are_right(port, options):
 @pytest.mark.parametrize(
     "status, options",
     [
-        (404, {"path": "/"}),
+        (404, {"path": "/x"}),
         (404, {"path": "/mqtt/x"}),
         (405, {"method": "POST"}),
         (400, {"Upgrade": None}),

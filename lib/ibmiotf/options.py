@@ -57,7 +57,8 @@ def settled(options):
                 "option %r: 'ca' names the root certificate; all else about TLS stands in 'ssl', "
                 "a dict of ca, cert, key, verify" % name
             )
-        own[name] = value
+        if value is not None or name not in own:  # None stands for what a file doesn't name
+            own[name] = value
     option_names.check_names(own, _KNOWN)
     return own
 

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from . import azure_web, pki
+from . import azure_web, fault_values, pki
 from .azure_registry import (
     Records,
     Refused,
@@ -188,6 +188,7 @@ class Azure:
             raise ValueError("place: one of %s" % ", ".join(FAULTS))
         if not how or not set(how) <= set(known.split()):
             raise ValueError("at %s: %s" % (place, known))
+        fault_values.check(how, count)
         self._faults.setdefault(place, []).append(Fault(how, count, device))
 
     def failures_left(self, place):

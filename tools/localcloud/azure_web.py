@@ -28,7 +28,7 @@ the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
 import asyncio
 import json
 
-from . import web
+from . import strict_json, web
 from .azure_registry import Refused
 
 BASE = web.CONTROL + "/azure"
@@ -76,7 +76,7 @@ def _answering_refusals(handler):
 
 async def _body(request):
     text = await request.text()
-    body = json.loads(text) if text else {}
+    body = strict_json.loads(text) if text else {}
     if not isinstance(body, dict):
         raise Refused(400, "the body is a JSON object")
     return body

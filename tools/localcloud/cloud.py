@@ -308,9 +308,11 @@ class Cloud:
 
     async def _cut(self, request):
         """{"client_id": ..., "how": "close" or "reset"}: end that client's connections."""
-        body = await web.read_json(request)
-        if not isinstance(body, dict) or not isinstance(body.get("client_id"), str):
+        body = await web.read_object(request, client_id=str, how=str)
+        if "client_id" not in body:
             raise web.fail(400, "client_id is missing")
+        if body.get("how") not in (None, "close", "reset"):
+            raise web.fail(400, "how: close or reset")
         clients = self.mqtt.find(body["client_id"])
         for client in clients:
             if body.get("how") == "reset":

@@ -8,7 +8,6 @@ is without state here: a cursor says where to go on, signed together with the se
 """
 
 import base64
-import binascii
 import datetime
 import hashlib
 import hmac
@@ -20,7 +19,7 @@ from aiohttp import web
 
 from .ibm_historian import AGGREGATES, MAX_TOP, Query
 from .ibm_registry import DEVICE, is_name, new_token
-from .web import fail, json_answer, read_json
+from .web import basic_auth, fail, json_answer, read_json, read_object
 
 V1 = "/api/v0001"
 V2 = "/api/v0002"
@@ -99,15 +98,15 @@ class Api:
     async def _caller(self, request):
         if not request.secure:
             raise fail(403, "this API is spoken over HTTPS only")
-        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         ask = {"WWW-Authenticate": 'Basic realm="%s"' % self.domain}
-        if not scheme:
+        given = request.headers.get("Authorization", "").strip()
+        if not given:
             raise fail(401, "give an API key and its token (Basic authentication)", ask)
-        if scheme.lower() != "basic":
+        if given.split()[0].lower() != "basic":
             raise fail(403, "only Basic authentication is known")
         try:
-            key, _, token = base64.b64decode(text, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+            key, token = basic_auth(request)
+        except ValueError:
             raise fail(401, "the Authorization header can't be read", ask)
         if not key or not token:
             raise fail(401, "the API key or its token is empty", ask)
@@ -290,14 +289,14 @@ class Api:
     def _read_cursor(self, cursor, session):
         try:
             raw = base64.b64decode(cursor, b"-_", validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             return None
         if not hmac.compare_digest(raw[:16], self._sign(raw[16:], session)):
             return None
         return json.loads(raw[16:])
 
     def _sign(self, text, session):
-        given = session.encode() + b"\n" + text
+        given = session.encode("utf-8", "surrogateescape") + b"\n" + text
         return hmac.new(self._cursor_key, given, hashlib.sha256).digest()[:16]
 
     # ---- v0002: the registry with other names and shapes
@@ -438,9 +437,7 @@ class Api:
         {"key": API key} or {"org", "type", "id"}: its token is no longer taken, and what is
         connected with it is cut.
         """
-        body = await read_json(request)
-        if not isinstance(body, dict):
-            raise fail(400, "the body must be an object")
+        body = await read_object(request, key=str, org=str, type=str, id=str)
         if "key" in body:
             known = self.registry.revoke_key(body["key"])
             self.service.cut_key(body["key"], "The API key was revoked.")

@@ -19,7 +19,7 @@ import sys
 import time
 import uuid
 
-from . import pki
+from . import pki, strict_json
 
 CODES = (
     "UnknownError",
@@ -417,16 +417,12 @@ def _metric(sensor, metric_id):
 # ---- what clients send
 
 
-def _constant(name):
-    raise ValueError(name + " is not JSON")
-
-
 def _object(payload):
     if isinstance(payload, dict):
         return payload
     try:
-        value = json.loads(payload.decode(), parse_constant=_constant)
-    except (ValueError, RecursionError) as e:
+        value = strict_json.loads(payload)
+    except ValueError as e:
         raise Refused(4, str(e))
     if not isinstance(value, dict):
         raise Refused(5, "the payload is %s" % type(value).__name__)

@@ -10,6 +10,8 @@ whoever runs the cloud (tests cut a client with it): it asks for `Authorization:
 the token being in a file (0600) of the state directory that the ready line names.
 """
 
+import asyncio
+import base64
 import json
 import logging
 import secrets
@@ -23,6 +25,13 @@ log = logging.getLogger("localcloud.http")
 
 CONTROL = "/localcloud/v1"
 MAX_BODY = 1 << 20  # bytes of a request
+HEAD_S = 30  # seconds that a request's head may take, counted from its first byte
+BODY_S = 30  # seconds without progress in its body
+IDLE_S = 75  # seconds between two requests of a connection
+HANDSHAKE_S = 15  # seconds of a TLS handshake
+_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+# What a handler raises that is given values of another kind than it expects.
+_MISFITS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 class Failure(Exception):
@@ -49,8 +58,126 @@ async def read_json(request):
     """The request's body as JSON; Failure 400 when it is none."""
     try:
         return strict_json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise fail(400, "the body is not JSON")
+    except ValueError as e:
+        raise fail(400, "the body is not JSON: %s" % e)
+
+
+async def read_object(request, **kinds):
+    """
+    The request's body as a dict; Failure 400 when it is none, or when a key of `kinds` that it has
+    is of another type: read_object(request, client_id=str, how=str).
+    """
+    body = await read_json(request)
+    if not isinstance(body, dict):
+        raise fail(400, "the body must be an object")
+    for key, kind in kinds.items():
+        if key in body and not isinstance(body[key], kind):
+            raise fail(400, "%s must be %s" % (key, _KINDS[kind]))
+    return body
+
+
+_KINDS = {str: "a text", int: "a whole number", dict: "an object", list: "an array"}
+
+
+def basic_auth(request):
+    """
+    (user, password) of a Basic Authorization header. None where the request has no such header;
+    ValueError for another scheme, and for one that can't be read.
+    """
+    given = request.headers.get("Authorization")
+    if given is None:
+        return None
+    scheme, _, text = given.strip().partition(" ")
+    if scheme.lower() != "basic":
+        raise ValueError("only Basic authentication is known")
+    # Both of its exceptions, for other letters than base64's and for bytes that are no UTF-8, are
+    # ValueErrors.
+    user, colon, password = base64.b64decode(text.strip(), validate=True).decode().partition(":")
+    if not colon:
+        raise ValueError("no colon between user and password")
+    return user, password
+
+
+class _Door(asyncio.Protocol):
+    """
+    aiohttp's connection, with deadlines for what it waits for without end: the first request, and
+    the rest of a request's head. A handler that works has no deadline.
+    """
+
+    def __init__(self, web, inner):
+        self._web = web
+        self._inner = inner
+        self._transport = None
+        self._timer = None
+        self._begun = False  # a request's head has begun, and its handler has not
+
+    def connection_made(self, transport):
+        self._transport = transport
+        self._web.doors[transport] = self
+        self._inner.connection_made(transport)
+        self._expect(self._web.head_s)
+
+    def data_received(self, data):
+        if self._timer is not None and not self._begun:
+            self._begun = True
+            self._expect(self._web.head_s)
+        self._inner.data_received(data)
+
+    def eof_received(self):
+        return self._inner.eof_received()
+
+    def pause_writing(self):
+        self._inner.pause_writing()
+
+    def resume_writing(self):
+        self._inner.resume_writing()
+
+    def connection_lost(self, error):
+        self._stop()
+        self._web.doors.pop(self._transport, None)
+        self._inner.connection_lost(error)
+
+    def working(self):
+        """A handler has begun."""
+        self._stop()
+        self._begun = False
+
+    def waiting(self):
+        """A handler has ended: the next request may come."""
+        if self._transport in self._web.doors:
+            self._expect(IDLE_S)
+
+    def _expect(self, seconds):
+        self._stop()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
+
+    def _stop(self):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self):
+        self._timer = None
+        if self._begun:
+            self._transport.write(_LATE)
+        self._transport.close()
+
+
+async def _read_body(request, seconds):
+    # The whole body is there before a handler looks at it; Failure 408 when nothing comes for so
+    # long. A trickle may last, but no longer than the size of a body allows.
+    reading = asyncio.ensure_future(request.read())
+    seen = -1
+    while not reading.done():
+        if request.content.total_bytes == seen:
+            reading.cancel()
+            raise fail(408, "the rest of the request did not come", {"Connection": "close"})
+        seen = request.content.total_bytes
+        await asyncio.wait([reading], timeout=seconds)
+    try:
+        return reading.result()
+    except (ConnectionError, web.RequestPayloadError):
+        raise fail(400, "the request ends within its body")
 
 
 @web.middleware
@@ -70,11 +197,21 @@ async def _answer_failures(request, handler):
 
 
 class Web:
-    """control_token: what the control side asks for; None for a new one."""
+    """
+    control_token: what the control side asks for; None for a new one. head_s, body_s: seconds that
+    a request's head may take, and that its body may pause.
+    """
 
-    def __init__(self, control_token=None):
+    def __init__(self, control_token=None, head_s=HEAD_S, body_s=BODY_S):
         self.control_token = control_token or secrets.token_urlsafe(24)
-        self.app = web.Application(middlewares=[_answer_failures], client_max_size=MAX_BODY)
+        self.head_s = head_s
+        self.body_s = body_s
+        self.doors = {}  # transport -> its _Door
+        self._servers = []
+        self.app = web.Application(
+            middlewares=[self._mind_the_clock, _answer_failures, self._complete],
+            client_max_size=MAX_BODY,
+        )
         self._runner = None
         self.port = None
         self.tls_port = None
@@ -86,10 +223,14 @@ class Web:
         """Add CONTROL + path; only who has the control token gets to the handler."""
 
         async def guarded(request):
-            given = request.headers.get("Authorization", "").encode()
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not secrets.compare_digest(given, b"Bearer " + self.control_token.encode()):
                 raise fail(401, "the control token is missing or wrong")
-            return await handler(request)
+            try:
+                return await handler(request)
+            except _MISFITS as e:
+                log.debug("%s %s", request.method, request.path, exc_info=True)
+                raise fail(400, "a value is of the wrong kind (%s: %s)" % (type(e).__name__, e))
 
         self.add(method, CONTROL + path, guarded)
 
@@ -105,8 +246,9 @@ class Web:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
-            site = web.SockSite(self._runner, sock, ssl_context=tls)
-            await site.start()
+            more = {"ssl": tls, "ssl_handshake_timeout": HANDSHAKE_S} if tls else {}
+            loop = asyncio.get_running_loop()
+            self._servers.append(await loop.create_server(self.protocol, sock=sock, **more))
         except BaseException:
             sock.close()
             raise
@@ -119,8 +261,35 @@ class Web:
 
     def protocol(self):
         """A new HTTP connection's protocol, for a listener that is shared with WebSocket."""
-        return self._runner.server()
+        return _Door(self, self._runner.server())
+
+    @property
+    def _mind_the_clock(self):
+        @web.middleware
+        async def mind(request, handler):
+            door = self.doors.get(request.transport)
+            if door is not None:
+                door.working()
+            try:
+                return await handler(request)
+            finally:
+                if door is not None:
+                    door.waiting()
+
+        return mind
+
+    @property
+    def _complete(self):
+        @web.middleware
+        async def complete(request, handler):
+            if request.can_read_body:
+                await _read_body(request, self.body_s)
+            return await handler(request)
+
+        return complete
 
     async def stop(self):
+        for server in self._servers:
+            server.close()
         if self._runner is not None:
             await self._runner.cleanup()

@@ -12,7 +12,8 @@ import hashlib
 import ipaddress
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-PATHS = ("/mqtt", "/$iothub/websocket")
+# IBM's clients ask for "/" (the maker's for Node) or "/mqtt" (the one for Python).
+PATHS = ("/", "/mqtt", "/$iothub/websocket")
 MAX_HEAD = 8192  # bytes of an HTTP request head
 
 CONTINUATION = 0
