@@ -181,6 +181,7 @@ def read(settings, role):
     given = dict(settings)
     if given.get("secrets"):
         given.update(_secrets(given, place))
+        del given["secrets"]
     module, kinds, needed = _schema(given.get("service"), role)
     known = dict(_COMMON)
     known.update(kinds)

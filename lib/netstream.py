@@ -153,11 +153,15 @@ class NetStream:
         opening, and a write that makes no headway, may take.
     resolver: an object whose generator resolve(host) yields where it would wait and returns a
         list of IPv4 addresses as text, in order of use, and whose wait(ms) waits for what that
-        lacks, such as resolver.Resolver(); None uses the port's own look-up, which may block.
+        lacks, such as resolver.Resolver(); None takes the class's, NetStream.resolver, which a
+        program sets once for all of its clients; without one it is the port's own look-up, which
+        may block.
 
     Raises OSError with a text that names what went wrong; TLSError when the peer can't be trusted;
     ValueError for a host or port that can't be used.
     """
+
+    resolver = None
 
     def __init__(self, host, port, ssl=None, name=None, timeout=10, resolver=None):
         self._places = places(host, port)
@@ -166,7 +170,7 @@ class NetStream:
         self._own_name = name
         self.ssl = ssl
         self.timeout_ms = int(timeout * 1000)
-        self.resolver = resolver
+        self.resolver = resolver or self.resolver
         self.want = _IN  # what a wait is for, as poll's flags
         self.retry_ms = 0  # the next open() makes no sense before so many ms
         # About how many bytes of the network's memory hold what was sent since anything was last

@@ -182,7 +182,7 @@ SERVICES = (
     Service(
         name="cloud_azure",
         title="Azure, by cloud.py",
-        imports=("cloud_azure", "cloud"),
+        imports=("cloud_azure", "cloud", "resolver"),
         resident=("cloud_azure",),
         seldom=("cloud_azure_seldom",),
         stays=("iotc", "cloud"),
@@ -199,7 +199,7 @@ SERVICES = (
     Service(
         name="cloud_ibm",
         title="IBM IoT Foundation, by cloud.py",
-        imports=("cloud_ibm", "cloud"),
+        imports=("cloud_ibm", "cloud", "resolver"),
         resident=("cloud_ibm",),
         seldom=("cloud_ibm_seldom", "cloud_ibm_watcher"),
         stays=("cloud",),
@@ -217,7 +217,7 @@ SERVICES = (
     Service(
         name="cloud_teamviewer",
         title="a TeamViewer IoT agent, by cloud.py",
-        imports=("cloud_teamviewer", "cloud"),
+        imports=("cloud_teamviewer", "cloud", "resolver"),
         resident=("cloud_teamviewer",),
         seldom=("cloud_teamviewer_seldom", "cloud_teamviewer_metrics"),
         stays=("mqtt_link", "teamviewer_iot", "cloud"),
@@ -235,7 +235,7 @@ SERVICES = (
     Service(
         name="cloud_mqtt",
         title="any MQTT broker, by cloud.py",
-        imports=("cloud_mqtt", "cloud"),
+        imports=("cloud_mqtt", "cloud", "resolver"),
         resident=("cloud_mqtt",),
         seldom=(
             "cloud_mqtt_seldom",
@@ -259,7 +259,7 @@ SERVICES = (
     Service(
         name="cloud_digi",
         title="Digi push monitors, by cloud.py",
-        imports=("cloud_digi", "cloud"),
+        imports=("cloud_digi", "cloud", "resolver"),
         resident=("cloud_digi",),
         stays=("idigi_monitor_api", "cloud"),
         knows=("digi",),

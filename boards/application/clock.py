@@ -1,45 +1,75 @@
 """
-The clock, set from the network: TLS needs it to judge certificates. Stands on `ntptime`.
+The clock, set from the network: TLS needs it to judge certificates, tokens to be signed. Stands on
+`ntptime` and lib/resolver.py.
 
-One try asks once and waits a second for the answer (its DNS look-up takes what the port's resolver
-takes). An answer gets lost now and then, and just after joining often: so there are several,
-further and further apart.
+One try asks once and waits a second for the answer. An answer gets lost now and then, and just
+after joining often: so it is tried again, further and further apart, for ever; and once a day when
+it has worked, for clocks that drift.
 """
 
 import time
 
 import ntptime
 
-_PAUSES_S = (0, 1, 2, 4, 8, 15, 30, 60)  # before each try: two minutes in all
+_FIRST_MS = 1000  # before the second try; doubled after each ...
+_LONGEST_MS = 300000  # ... up to this
+_DAY_MS = 24 * 60 * 60 * 1000
 
 
-def is_set():
-    """Whether the clock was set since power came on: boards start in 2000, 2015, 2021 or so."""
-    return time.gmtime()[0] >= 2024
-
-
-def set_by_ntp(wait):
+class Clock:
     """
-    Ask until an answer comes; two minutes at most. wait: called while waiting, to feed a watchdog.
+    host: of the time server; None: ntptime's own. resolver: looks it up without blocking.
 
-    Raises OSError when no try succeeded.
+    step() keeps the clock; error: why the last try failed, None after one that succeeded.
     """
-    for pause in _PAUSES_S:
-        end = time.ticks_add(time.ticks_ms(), pause * 1000)
-        while time.ticks_diff(end, time.ticks_ms()) > 0:
-            wait()
-            time.sleep_ms(100)
-        wait()
-        if attempt():
+
+    def __init__(self, host, resolver):
+        self._host = host or ntptime.host
+        self._resolver = resolver
+        self._pause_ms = _FIRST_MS
+        self._due = time.ticks_ms()
+        self._looking = None  # the look-up under way
+        self.error = None
+
+    def is_set(self):
+        """Whether the clock was set since power came on: boards start in 2000, 2015 or so."""
+        return time.gmtime()[0] >= 2025
+
+    def step(self, is_there):
+        """What is due: a bit of a look-up, or one try, a second at most. is_there: the network."""
+        if self._looking:
+            self._look()
+        elif is_there and time.ticks_diff(self._due, time.ticks_ms()) <= 0:
+            self._looking = self._resolver.resolve(self._host)
+            self._look()
+
+    def _look(self):
+        try:
+            next(self._looking)
             return
-    raise OSError(110, "no time from {}: is UDP port 123 open?".format(ntptime.host))
+        except StopIteration as e:
+            self._looking = None
+            self._ask(e.value)
+        except OSError as e:
+            self._looking = None
+            self._failed(e)
 
+    def _ask(self, addresses):
+        ntptime.host = addresses[0]
+        try:
+            ntptime.settime()
+        except (OSError, ValueError, IndexError) as e:  # no answer, or half of one
+            self._failed(e)
+            return
+        if not self.is_set():
+            self._failed(OSError(71, "the time server is wrong itself: another one in ntp"))
+            return
+        self.error = None
+        self._pause_ms = _FIRST_MS
+        self._due = time.ticks_add(time.ticks_ms(), _DAY_MS)
 
-def attempt():
-    """One try; returns whether it succeeded. Once a day keeps a clock right that drifts."""
-    try:
-        ntptime.settime()
-    except (OSError, ValueError) as e:  # no answer, half an answer
-        print("clock:", e)
-        return False
-    return is_set()
+    def _failed(self, e):
+        self.error = e
+        print("clock: no time from %s: %s; is UDP port 123 open?" % (self._host, e))
+        self._due = time.ticks_add(time.ticks_ms(), self._pause_ms)
+        self._pause_ms = min(2 * self._pause_ms, _LONGEST_MS)

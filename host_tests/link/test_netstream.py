@@ -466,7 +466,8 @@ names["127.0.0.1"] = [port]
 stream = NetStream("svc", port, resolver=Resolver())
 said = attempt(stream, True)
 direct = attempt(NetStream("127.0.0.1", port, resolver=Resolver()), True)
-lost = attempt(NetStream("nowhere", port, resolver=Resolver()), True)
+NetStream.resolver = Resolver()
+lost = attempt(NetStream("nowhere", port), True)
 report(said=said, direct=direct, lost=lost, asked=asked)
 """
     )

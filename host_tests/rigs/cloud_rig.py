@@ -156,7 +156,10 @@ class Azure(Place):
         return [(one["properties"].get("$.sub", "telemetry"), _json(one["body"])) for one in found]
 
     def reported(self):
-        twin = self.world.control("GET", "/azure/twins/" + self.name)
+        try:
+            twin = self.world.control("GET", "/azure/twins/" + self.name)
+        except urllib.error.HTTPError:
+            return {}  # not registered yet
         return {
             name: value
             for name, value in twin["properties"]["reported"].items()
