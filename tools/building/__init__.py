@@ -6,6 +6,7 @@ firmware.py   names that every firmware holds, so that they cost a board nothing
 private.py    which private name becomes which of those, the same everywhere
 scopes.py     puts the names in, by Python's rules of scope
 joined.py     the resident files of a service as one file
+umqtt.py      umqtt.simple in two files, of which the link needs one
 outputs.py    .mpy files, a ROMFS image, an index for mip
 explain.py    a board's traceback in the words of lib/
 """

