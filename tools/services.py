@@ -160,7 +160,15 @@ SERVICES = (
             "TeamViewerIoTPythonSDK.TVCMI_client",
             "TeamViewerIoTPythonSDK.TVCMI_error",
         ),
-        inner=("teamviewer_setup",),
+        inner=(
+            "teamviewer_errors",  # programs find its names in teamviewer_iot
+            "teamviewer_names",
+            "teamviewer_files",
+            "teamviewer_certificate",
+            "teamviewer_setup",
+            "teamviewer_question",
+            "teamviewer_provision",
+        ),
         stays=("mqtt_link",),
         package="lib/teamviewer_iot.json",
         page="docs/teamviewer.md",

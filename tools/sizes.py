@@ -72,6 +72,9 @@ LARGER = {
     "rest": 4900,  # HTTP as it is spoken, with all its bounds and refusals; API calls only
     "websocket_stream": 2800,  # stays loaded, where MQTT goes over WebSocket
     "iotc_dps": 2400,  # one conversation with DPS, with every answer that it may give
+    "cloud_settings": 6200,  # reads a settings file and names each mistake; once, at the start
+    "cloud_check": 3000,
+    "cloud_teamviewer_seldom": 2300,
     "idigi_monitors": 2500,  # one request after the other; let go of by who listens only
     "ibmiotf.api": 2800,  # one call of IBM's API after the other
     "ibmiotf.application": 2650,  # stays loaded, in an application
@@ -83,9 +86,10 @@ def seldom(builder):
     found = {}
     for service in services.SERVICES:
         built = builder.build([service])
+        shared = {one.module for one in services.SHARED if one.seldom}
         for path, content in built.files.items():
             module = _module(path)
-            if module in packages.modules() and module not in packages.resident(service):
+            if module in (shared | set(service.seldom)) - set(packages.resident(service)):
                 found[module] = len(content)
     return found
 
