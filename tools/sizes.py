@@ -69,7 +69,7 @@ LARGER = {
     "teamviewer_setup": 2700,  # parameters, and connecting: before anything else is in the heap
     "teamviewer_provision": 2300,  # the way to a certificate; once in a client's life
     "json_text": 2600,  # stays loaded, where what was sent or came in is not plain
-    "rest": 4900,  # HTTP as it is spoken, with all its bounds and refusals; API calls only
+    "rest": 5200,  # HTTP as it is spoken, with all its bounds and refusals; API calls only
     "websocket_stream": 2800,  # stays loaded, where MQTT goes over WebSocket
     "iotc_dps": 2400,  # one conversation with DPS, with every answer that it may give
     "cloud_settings": 6200,  # reads a settings file and names each mistake; once, at the start
