@@ -131,6 +131,64 @@ def test_pain_39_a_byte_order_mark_is_passed_over(board):
         assert run(board, "attempt(client.get_monitor, 'Job')", web).report == {"result": "2"}
 
 
+def test_a_disabled_monitor_is_recognised_and_enabled_on_request(board, digi):
+    """The session's refusal says where to look; once enabled, the session comes back by itself."""
+    monitor = digi.make()
+    digi.do(digi.monitor(monitor).disable)
+    program = board.start(
+        PRELUDE
+        + """
+got = []
+session = client.create_session(lambda data: got.append(data) or True, monitor)
+session.backoff_ms = session.backoff_max_ms = 50
+while not session.error:
+    client.do_next(50)
+report(kind=type(session.error).__name__, status=session.error.status, text=str(session.error))
+report(before=client.monitor_status(monitor))
+client.enable_monitor(monitor)
+while not session.is_connected():
+    client.do_next(50)
+report(after=client.monitor_status(monitor))
+while not got:
+    client.do_next(50)
+report(got=len(got))
+""",
+        K=digi.arguments(),
+        doubles=DOUBLES,
+        monitor=monitor,
+    )
+    refused = program.next_report()
+    assert (refused["kind"], refused["status"]) == ("MonitorError", 400)
+    assert "disabled" in refused["text"] and "enable_monitor" in refused["text"]
+    assert program.next_report() == {"before": "DISABLED"}
+    assert program.next_report() == {"after": "ACTIVE"}
+    digi.point(1)
+    assert program.next_report() == {"got": 1}
+
+
+def test_an_account_without_the_subscription(board, digi):
+    monitor = digi.make()
+    digi.do(setattr, digi.digi, "subscribed", False)
+    try:
+        reports = run(
+            board,
+            """
+attempt(client.create_monitor, "Job")
+session = client.create_session(print, monitor)
+while not session.error:
+    client.do_next(50)
+report(text=str(session.error))
+""",
+            digi,
+            monitor=monitor,
+        ).reports
+    finally:
+        digi.do(setattr, digi.digi, "subscribed", True)
+    assert reports[0]["status"] == 403
+    assert "Push Monitor subscription" in reports[0]["text"]
+    assert "subscription" in reports[1]["text"]
+
+
 def test_enabling_says_again_what_is_monitored(board):
     """Any PUT resets a monitor; this one changes nothing else."""
     row = b'{"items":[{"monId":"7","monTopic":"Job,Alarm","monStatus":"DISABLED"}]}'

@@ -292,7 +292,7 @@ def test_the_ready_line_s_parts(cloud):
 def test_paths_of_the_control_side():
     text = (ROOT / "docs" / "localcloud.md").read_text(encoding="utf-8")
     served = ""
-    for path in (ROOT / "tools" / "localcloud").glob("*.py"):
+    for path in (ROOT / "tools" / "localcloud").rglob("*.py"):
         served += path.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(?:GET|POST)`?[^|]*? (/[\w/{}]+)` \|", text, re.M)
     assert len(rows) > 10

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import sqlite3
 import ssl
 import struct
 import subprocess
@@ -16,8 +17,8 @@ import paho.mqtt.client as paho
 import pytest
 import workshop
 from digi_rig import PASSWORD, USER, Push, Ready, ask, connect_request, control
-from localcloud import digi as digi_module
 from localcloud.digi import FAULTS, Condition, Event, Pattern
+from localcloud.digi import model as digi_module
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +350,7 @@ def test_batches_by_duration(digi):
 
 def test_block_ids_go_round(digi):
     monitor = digi.make()
-    digi.monitor(monitor)._block = 0xFFFE
+    digi.monitor(monitor).block_id = 0xFFFE
     push = Push(digi, monitor).connected()
     for n in range(3):
         digi.point(n)
@@ -680,8 +681,31 @@ def test_the_control_side(start_cloud):
     assert cloud.ask("GET", "/ws/Monitor").status == 429
     assert control(ready, "POST", "/digi/fault", {"fault": "cut", "bytes": 8})[0] == 200
     assert control(ready, "POST", "/digi/fault", {"lift": True})[0] == 200
-    for bad in ({"fault": "x"}, {"fault": "cut", "bytes": "many"}, {"throttle": "x"}, []):
-        assert control(ready, "POST", "/digi/fault", bad)[0] == 400
+    for bad in (
+        {"fault": "x"},
+        {"fault": ["cut"]},
+        {"fault": "cut", "bytes": "many"},
+        {"fault": "cut", "bytes": -1},
+        {"fault": "compression", "value": 999},
+        {"fault": "cut", "count": 0},
+        {"throttle": "x"},
+        {"throttle": -1},
+        {"rate": "fast"},
+        {"subscribed": 1},
+        {"disable": "all"},
+        {"disable": 4711},
+        [],
+    ):
+        assert control(ready, "POST", "/digi/fault", bad)[0] == 400, bad
+    assert control(ready, "POST", "/digi/fault", {"subscribed": False})[0] == 200
+    assert cloud.ask("GET", "/ws/Monitor").status == 403
+    assert control(ready, "POST", "/digi/fault", {"subscribed": True})[0] == 200
+    assert control(ready, "POST", "/digi/fault", {"rate": 0})[0] == 200
+    assert cloud.ask("GET", "/ws/Monitor").status == 429
+    assert control(ready, "POST", "/digi/fault", {"rate": None})[0] == 200
+    assert control(ready, "POST", "/digi/fault", {"disable": monitor})[0] == 200
+    rows = control(ready, "GET", "/digi/monitors")[1]
+    assert [row["monStatus"] for row in rows] == ["DISABLED"]
 
 
 def test_a_killed_cloud_forgets_no_monitor(start_cloud, tmp_path):
@@ -713,3 +737,138 @@ def test_a_taken_port_is_named(start_cloud):
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
     assert port in done.stderr and "--push-tls-port" in done.stderr
+
+
+# ---- an account of today
+
+
+def test_without_the_subscription_nothing_about_monitors_is_done(digi):
+    monitor = digi.make()
+    digi.do(setattr, digi.digi, "subscribed", False)
+    try:
+        for method, path, body in (
+            ("POST", "/ws/Monitor", CREATE),
+            ("GET", "/ws/Monitor", None),
+            ("DELETE", "/ws/Monitor/{}".format(monitor), None),
+        ):
+            answer = ask(digi, method, path, body)
+            assert answer.status == 403
+            assert "not subscribed" in answer.xml.find("error").text
+        assert Push(digi, monitor).message() == (2, struct.pack(">HH", 403, 1))
+        assert ask(digi, "GET", "/ws/DeviceCore").status == 200
+    finally:
+        digi.do(setattr, digi.digi, "subscribed", True)
+    assert ask(digi, "GET", "/ws/Monitor/{}".format(monitor)).status == 200
+
+
+def test_over_its_rate_requests_are_told_how_long_to_wait(digi):
+    digi.do(setattr, digi.digi, "rate", 3)
+    try:
+        statuses = [ask(digi, "GET", "/ws/Monitor") for _ in range(5)]
+        assert [answer.status for answer in statuses] == [200, 200, 200, 429, 429]
+        assert 1 <= int(statuses[-1].headers["Retry-After"]) <= 61
+    finally:
+        digi.do(setattr, digi.digi, "rate", None)
+
+
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("PUT", "/ws/Monitor/{}", "<Monitor><monTopic>DataPoint</monTopic></Monitor>"),
+        ("POST", "/ws/v1/monitors/inventory/{}/reset", None),
+        ("PUT", "/ws/v1/monitors/inventory/{}/reset", None),
+    ],
+)
+def test_a_disabled_monitor_is_given_up_until_it_is_enabled(digi, method, path, body):
+    monitor = digi.make(AutoReplayOnConnect="true")
+    push = Push(digi, monitor).connected()
+    digi.do(digi.monitor(monitor).disable)
+    assert push.message() is None
+    digi.wait_status(monitor, "DISABLED")
+    digi.point("lost")
+    assert Push(digi, monitor).message() == (2, struct.pack(">HH", 400, 1))
+    digi.wait_status(monitor, "DISABLED")
+    assert ask(digi, method, path.format(monitor), body).status == 200
+    digi.wait_status(monitor, "INACTIVE")
+    push = Push(digi, monitor).connected()
+    digi.point("heard")
+    assert b'"heard"' in push.block()[4]
+    assert ask(digi, method, path.format(1), body).status == 404
+
+
+def test_disabled_outlives_a_restart(tmp_path):
+    with digi_rig.running(tmp_path / "digi", tls=False, keep=True) as digi:
+        monitor = digi.make()
+        digi.do(digi.monitor(monitor).disable)
+    with digi_rig.running(tmp_path / "digi", tls=False, keep=True) as digi:
+        assert digi.monitor(monitor).status == "DISABLED"
+
+
+# ---- what must not reach a device, and what must not stop a start
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_are_no_json_reach_no_block(digi, text):
+    """By a device's message or by a program: nothing, or what every JSON reader takes."""
+    monitor = digi.make("DataPoint")
+    push = Push(digi, monitor).connected()
+    payload = ('{{"bad":{0},"good":1}}'.format(text)).encode()
+
+    class Client:
+        client_id = "dev"
+
+    class Packet:
+        pass
+
+    Packet.payload = payload
+    digi.do(digi_module.Watcher(digi.digi).published, Client, Packet)
+    push.silent()
+    with pytest.raises(ValueError):
+        digi.do(digi.digi.data_point, "dev/x", float(text))
+    with pytest.raises(ValueError):
+        digi.do(digi.digi.publish, "Job", "1", {"a": [float(text)]})
+    digi.point(2)
+    assert json.loads(push.block()[4])["Document"]["Msg"]["DataPoint"]["data"] == 2
+
+
+@pytest.mark.parametrize("format_type", ["json", "xml"])
+def test_half_a_surrogate_pair_reaches_no_block(digi, format_type):
+    monitor = digi.make("DataPoint", FormatType=format_type)
+    push = Push(digi, monitor).connected()
+    with pytest.raises(ValueError):
+        digi.point("\ud83d")
+    digi.point("\U0001f600")
+    assert "\U0001f600" in (
+        push.block()[4].decode()
+        if format_type == "xml"
+        else json.loads(push.block()[4])["Document"]["Msg"]["DataPoint"]["data"]
+    )
+
+
+def test_an_odd_row_of_the_store_is_told_and_the_rest_is_served(tmp_path, caplog):
+    with digi_rig.running(tmp_path / "digi", tls=False, keep=True) as digi:
+        good = digi.make(AutoReplayOnConnect="true", AckOption="explicit")
+        others = [digi.make() for _ in range(3)]
+        push = Push(digi, good).connected()
+        for n in range(3):
+            digi.point(n)
+        push.block()
+        push.close()
+        digi.wait_status(good, "SUSPENDED")
+    with sqlite3.connect(str(tmp_path / "digi" / "cloud.db")) as base:
+        for id, fields in zip(others, ("{", "[]", '{"monTopic":"Nonsense"}')):
+            base.execute("UPDATE digi_monitors SET fields = ? WHERE id = ?", (fields, id))
+        base.execute("UPDATE digi_events SET event = '[1]' WHERE seq = 2")
+    with digi_rig.running(tmp_path / "digi", tls=False, keep=True) as digi:
+        assert list(digi.digi.monitors) == [good]
+        assert digi.digi.odd_rows == 4
+        push = Push(digi, good).connected()
+        seen = []
+        for _ in range(2):
+            block = push.block()
+            seen.append(json.loads(block[4])["Document"]["Msg"]["DataPoint"]["data"])
+            push.ack(block[0])
+        assert seen == [0, 2]
+        assert digi.make() > max(others)
+    for id in others:
+        assert "monitor {}".format(id) in caplog.text

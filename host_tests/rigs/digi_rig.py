@@ -15,7 +15,7 @@ import xml.etree.ElementTree as ET
 
 from localcloud import pki, store, web
 from localcloud.background import Background
-from localcloud.digi import Digi, pack_block
+from localcloud.digi import Digi, check_fields, pack_block
 
 USER = "alice"
 PASSWORD = "s3cret \u00fc&<>"  # more bytes than characters, and what XML minds
@@ -82,17 +82,10 @@ class Cloud:
         """A monitor made without HTTP; its id. fields without "mon": BatchSize=1."""
 
         def make():
-            from localcloud.digi import Monitor, check_fields
-
             wanted = {"monTopic": topics, "monTransportType": "tcp", "monFormatType": "json"}
             wanted.update(monBatchSize="1", monBatchDuration="0")
             wanted.update({"mon" + name: str(value) for name, value in fields.items()})
-            digi = self.digi
-            digi._last_id += 1
-            monitor = Monitor(digi, digi._last_id, check_fields(wanted))
-            digi.monitors[monitor.id] = monitor
-            digi.keep(monitor)
-            return monitor.id
+            return self.digi.make(check_fields(wanted)).id
 
         return self.do(make)
 

@@ -1,0 +1,110 @@
+"""
+What whoever runs the cloud may ask of Digi's side: events, faults, and how the account stands.
+"""
+
+from .. import web
+from .model import OPERATIONS
+
+# Numbers that a fault may have, with their bounds.
+_NUMBERS = {"bytes": (0, 1 << 25), "status": (0, 65535), "type": (0, 65535), "value": (0, 255)}
+
+
+class Control:
+    """The control paths for a model.Cloud, to be added to a web.Web."""
+
+    def __init__(self, digi):
+        self.digi = digi
+
+    def add_to(self, site):
+        site.control("POST", "/digi/event", self._event)
+        site.control("POST", "/digi/fault", self._fault)
+        site.control("GET", "/digi/monitors", self._monitors)
+
+    async def _event(self, request):
+        """
+        {"topic": "DataPoint/dev/temp", "body": {...}, "operation", "group"}: publish it; or
+        {"device": name, "connected": true}; or {"stream": "dev/temp", "data": 1}.
+        """
+        body = await _object(request)
+        try:
+            if "device" in body:
+                self.digi.device_connected(str(body["device"]), bool(body.get("connected", True)))
+            elif "stream" in body:
+                self.digi.data_point(str(body["stream"]), body.get("data"))
+            else:
+                kind, _, path = str(body.get("topic")).partition("/")
+                operation = body.get("operation", OPERATIONS["U"])
+                group = body.get("group", "*")
+                if not isinstance(operation, str):
+                    raise ValueError("operation: one of %s" % ", ".join(OPERATIONS.values()))
+                self.digi.publish(kind, path, body.get("body"), operation, group)
+        except ValueError as e:
+            raise web.fail(400, str(e))
+        return web.json_answer({})
+
+    async def _fault(self, request):
+        """
+        {"throttle": 3, "retry_after": 1}, {"rate": 240} or null (requests in a minute),
+        {"fault": "cut", "count": 1}, {"subscribed": false}, {"disable": monitor id},
+        {"lift": true}.
+        """
+        body = await _object(request)
+        try:
+            if "throttle" in body:
+                count = _number(body, "throttle", 0, 1 << 20)
+                self.digi.throttle(count, _number(body, "retry_after", 0, 1 << 20, None))
+            elif "rate" in body:
+                self.digi.rate = _number(body, "rate", 0, 1 << 20, None)
+            elif "subscribed" in body:
+                if not isinstance(body["subscribed"], bool):
+                    raise ValueError("subscribed: true or false")
+                self.digi.subscribed = body["subscribed"]
+            elif "disable" in body:
+                monitor = self.digi.monitors.get(_number(body, "disable", 0, 1 << 32))
+                if monitor is None:
+                    raise ValueError("disable: there is no such monitor")
+                monitor.disable()
+            elif "fault" in body:
+                how = {
+                    name: _number(body, name, *bounds)
+                    for name, bounds in _NUMBERS.items()
+                    if name in body
+                }
+                count = _number(body, "count", 1, 1 << 20, None) if "count" in body else 1
+                self.digi.fault(str(body["fault"]), count, **how)
+            else:
+                self.digi.lift()
+        except ValueError as e:
+            raise web.fail(400, str(e))
+        return web.json_answer({})
+
+    async def _monitors(self, request):
+        """All monitors, with what waits for whom."""
+        return web.json_answer(
+            [
+                dict(
+                    monitor.row(),
+                    queued=len(monitor.queue),
+                    unacked=len(monitor.unacked),
+                    dropped=monitor.dropped,
+                )
+                for monitor in self.digi.monitors.values()
+            ]
+        )
+
+
+async def _object(request):
+    body = await web.read_json(request)
+    if not isinstance(body, dict):
+        raise web.fail(400, "the body must be an object")
+    return body
+
+
+def _number(body, name, least, most, *default):
+    # A whole number; with a default null, or nothing, stands for that.
+    value = body.get(name)
+    if value is None and default:
+        return default[0]
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError("%s: a whole number, %d to %d" % (name, least, most))
+    return value
