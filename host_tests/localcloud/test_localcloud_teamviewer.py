@@ -3,9 +3,11 @@ The local cloud's TeamViewer agent: its rules, its topics, what it keeps; and th
 client made as the vendor's SDK is made goes through all of it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import sqlite3
 import ssl
 import urllib.request
 
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from localcloud import pki
 from localcloud.mqtt import codec as mq
-from localcloud.teamviewer_agent import CODES, UNITS
+from localcloud.teamviewer import CODES, UNITS, Refused
 from localcloud_rig import Raw, until
 from teamviewer_rig import running
 from teamviewer_sdk_like import SdkLike
@@ -584,11 +586,11 @@ def test_the_published_sdks_error_topics_without_slashes_do_no_harm(agent, conne
 
 
 def test_bounds_of_what_is_kept(agent, connector, monkeypatch):
-    from localcloud import teamviewer_agent
+    from localcloud.teamviewer import model
 
-    monkeypatch.setattr(teamviewer_agent, "SENSORS_MAX", 2)
-    monkeypatch.setattr(teamviewer_agent, "METRICS_MAX", 2)
-    monkeypatch.setattr(teamviewer_agent, "VALUES_KEPT", 3)
+    monkeypatch.setattr(model, "SENSORS_MAX", 2)
+    monkeypatch.setattr(model, "METRICS_MAX", 2)
+    monkeypatch.setattr(model, "VALUES_KEPT", 3)
     s = connector.sensor()
     connector.sensor()
     assert connector.code("sensor/create", {"name": "x"}) == 19
@@ -650,6 +652,106 @@ def test_a_deleted_connector_is_closed_and_forgotten(agent, connector):
     assert connector.id not in agent.model.connectors
     with Raw(agent.port, tls=connector.context()) as raw:
         raw.send(mq.Connect("")).expect(mq.Connack(5)).closed()
+
+
+def raw_publish(connector, path, body=b"{}"):
+    """Say something without waiting for an answer; None when the connection is closed."""
+    connector.pid += 1
+    packet = mq.Publish(connector.base + path, body, 1, pid=connector.pid)
+    connector.raw.send(packet)
+
+
+def test_a_deprovisioned_connectors_live_session_can_do_nothing(tmp_path):
+    """Neither make a sensor, nor come back by reporting an error; the cloud starts again."""
+    state = tmp_path / "state"
+    with running(state) as agent:
+        c = Connector(agent, tmp_path).listen()
+        (tmp_path / "other").mkdir()
+        other = Connector(agent, tmp_path / "other")
+        s = c.sensor("s")
+        (m,) = c.metrics(s, "integer")
+
+        def delete_and_go_on():
+            # In one go, so that the session is still there.
+            model = agent.model
+            connector = model.connectors[c.id]
+            model.deprovision(connector)
+            refused = []
+            for call in (
+                lambda: model.create_sensor(connector, b'{"name":"x"}'),
+                lambda: model.report(connector, (), b"error"),
+                lambda: model.inventory(connector),
+                lambda: model.update_sensor(connector, s, b'{"name":"x"}'),
+                lambda: model.push(connector, s, b"{}"),
+                lambda: model.deprovision(connector),
+            ):
+                try:
+                    call()
+                except Refused as e:
+                    refused.append(e.code)
+            return refused
+
+        assert agent.do(delete_and_go_on) == [18] * 6
+        for path in ("sensor/create", "error", "inventory", "sensor/%s/metric/pushValues" % s):
+            with contextlib.suppress(OSError):
+                raw_publish(c, path, json.dumps({"name": "x"}).encode())
+        with contextlib.suppress(OSError):
+            while c.raw.read() is not None:
+                pass
+        assert [found["id"] for found in agent.connectors()] == [other.id]
+        other.raw.close()
+    with running(state) as agent:
+        assert [found["id"] for found in agent.connectors()] == [other.id]
+        assert agent.model.odd_rows == 0
+
+
+def test_an_odd_row_of_the_store_is_told_and_the_rest_is_served(tmp_path, caplog):
+    state = tmp_path / "state"
+    with running(state) as agent:
+        c = Connector(agent, tmp_path).listen()
+        s = c.sensor("kept")
+        (m,) = c.metrics(s, "integer")
+        for i in range(3):
+            c.call("sensor/%s/metric/pushValues" % s, {"metrics": [{"metricId": m, "value": i}]})
+            c.hear()
+        c.raw.close()
+    odd = [
+        ("sensor", "nobody/%s" % s, '{"name":"x","metrics":{}}'),
+        ("sensor", "no slash", '{"name":"x","metrics":{}}'),
+        ("sensor", "%s/other" % c.id, '{"name":5,"metrics":{}}'),
+        ("values", "nobody/%s/1" % s, "[1,{}]"),
+        ("values", "%s/%s/x" % (c.id, s), "[1,{}]"),
+        ("values", "%s/%s/9" % (c.id, s), "NaN"),
+        ("connector", "broken", "{"),
+        ("connector", "no certificate", '{"hash":"","certificate":"x","reports":[]}'),
+    ]
+    with sqlite3.connect(str(state / "cloud.db")) as base:
+        for row in odd:
+            base.execute("INSERT OR REPLACE INTO teamviewer VALUES (?, ?, ?)", row)
+    with running(state) as agent:
+        assert agent.model.odd_rows == len(odd)
+        (kept,) = agent.connectors()
+        (sensor,) = kept["sensors"]
+        assert sensor["name"] == "kept"
+        assert [values[m] for _, values in sensor["values"]] == [0, 1, 2]
+        c.agent = agent
+        c.raw = c.open()
+        c.listen()
+        assert json.loads(c.call("inventory")[1])[0]["sensorId"] == s
+        c.raw.close()
+    assert "nobody" in caplog.text and "left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"request":NaN}', '{"request":1e999}', '{"request":"\\ud83d"}', '{"request":-Infinity}'],
+)
+def test_what_is_no_json_is_not_answered_with(agent, connector, text):
+    """A ping is echoed: what came must be what any reader takes."""
+    connector.send("ping", text.encode())
+    topic, answer = connector.hear()
+    assert topic.endswith("error/inbox")
+    assert json.loads(answer)["errorcode"] == 4
 
 
 def test_in_the_ready_line_with_all_a_client_needs(cloud, tmp_path):

@@ -12,7 +12,7 @@ from localcloud.background import Background
 class Agent:
     """
     A running agent. host, provision_port, port, ca_file as in the ready line. model: the
-    teamviewer_agent.Agent (touch it with do()). calls: (topic below the connector, payload) as
+    teamviewer.Agent (touch it with do()). calls: (topic below the connector, payload) as
     they came. wrap: what provisioning makes of a certificate's PEM before it is sent.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from localcloud import pki
-from localcloud.teamviewer_agent import UNITS
+from localcloud.teamviewer import UNITS
 from teamviewer_rig import Device, Relay, running
 
 DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
@@ -941,7 +941,7 @@ report(order=order, global_ones=len(heard))
 def shuffled(agent):
     """Answers to several calls leave in the reverse order, once `count` of them wait."""
     service = agent.service("teamviewer")
-    answer = service._answer
+    answer = service.answer
     waiting = []
     wanted = [0]
 
@@ -953,10 +953,10 @@ def shuffled(agent):
 
     def start(count):
         wanted[0] = count
-        service._answer = later
+        service.answer = later
 
     yield start
-    service._answer = answer
+    service.answer = answer
 
 
 def test_answers_out_of_order_find_their_call_by_what_they_say(device, agent, shuffled):
@@ -1031,12 +1031,12 @@ report(order=[(name, code, text[:25]) for name, code, text in order], more=drive
 def test_the_same_words_later_are_another_answer(device, agent):
     """An agent that answers once may say the same again, in the other place, to a later call."""
     service = agent.service("teamviewer")
-    answer = service._answer
+    answer = service.answer
 
     async def once(connector, messages):
         await answer(connector, messages[:1])
 
-    service._answer = once
+    service.answer = once
     try:
         got = device.run(
             """
@@ -1049,14 +1049,14 @@ report(code=ask(c, c.delete_sensor, "none")["error_code"])
 """
         ).reports
     finally:
-        service._answer = answer
+        service.answer = answer
     assert got == [{"code": 15}, {"code": 15}]
 
 
 @pytest.mark.parametrize("style", ["documents", "python", "node"])
 def test_agents_that_answer_in_one_place_only_are_understood(device, agent, style):
     service = agent.service("teamviewer")
-    answer = service._answer
+    answer = service.answer
 
     async def only(connector, messages):
         # The order of the topics in the agent's table: documents, [node,] python.
@@ -1067,7 +1067,7 @@ def test_agents_that_answer_in_one_place_only_are_understood(device, agent, styl
             messages = [messages[0 if style == "documents" else -1]]
         await answer(connector, messages)
 
-    service._answer = only
+    service.answer = only
     try:
         got = device.run(
             """
@@ -1088,7 +1088,7 @@ report(order=order)
 """
         ).report
     finally:
-        service._answer = answer
+        service.answer = answer
     assert sorted(got["order"]) == [
         ["a", 0],
         ["b", 0],
@@ -1132,7 +1132,7 @@ def step(n=20):
 def held(agent):
     """Answers are held back: [(connector, messages)], and a function that sends one of them."""
     service = agent.service("teamviewer")
-    answer = service._answer
+    answer = service.answer
     waiting = []
 
     async def hold(connector, messages):
@@ -1144,9 +1144,9 @@ def held(agent):
             messages = [(topic, payload) for topic, _ in messages]
         agent.background.call(answer(connector, messages))
 
-    service._answer = hold
+    service.answer = hold
     yield waiting, release
-    service._answer = answer
+    service.answer = answer
 
 
 def until(test, what):
@@ -1673,7 +1673,7 @@ report(on=drive(c)[0]["on"])
 def test_pain_34_one_character_in_valid_utf_8_out(device, agent):
     """An emoji in names and values; an agent that escapes it as a surrogate pair."""
     service = agent.service("teamviewer")
-    answer = service._answer
+    answer = service.answer
 
     async def escaped(connector, messages):
         await answer(
@@ -1684,7 +1684,7 @@ def test_pain_34_one_character_in_valid_utf_8_out(device, agent):
             ],
         )
 
-    service._answer = escaped
+    service.answer = escaped
     try:
         got = device.run(
             """
@@ -1702,7 +1702,7 @@ report(names=[(name, json_text.loads(msg)["name"]) for name, msg in order])
             smile="\U0001f600 K\u00fche",
         ).report
     finally:
-        service._answer = answer
+        service.answer = answer
     assert got["names"] == [["plain", "plain"], ["smile", "\U0001f600 K\u00fche"]]
     names = sorted(sensor.name for sensor in device.connector().sensors.values())
     assert names == ["plain", "\U0001f600 K\u00fche"]

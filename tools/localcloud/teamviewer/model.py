@@ -2,24 +2,28 @@
 What a TeamViewer IoT agent knows: connectors, their sensors, metrics and values, reported errors.
 
 No MQTT here. Everything outlives the process if there is a store: an object with load(kind) ->
-{key: value}, save(kind, key, value), drop(kind, key), values being JSON, and durable() -> a future
-that is done when all of that is kept, or None.
+{key: JSON text}, save(kind, key, value), drop(kind, key), values being JSON, and durable() -> a
+future that is done when all of that is kept, or None.
 
-What no document decides and is our choice: the bounds, which code
-answers an empty list (17), a foreign topic (18), a number out of range (19), a request for a
+What no document decides and is our choice: the bounds, which code answers an empty list (17), a
+foreign topic or a connector that was deleted (18), a number out of range (19), a request for a
 certificate that is none (0), more connectors than the licence allows (2).
 """
 
 import collections
+import contextlib
 import hashlib
 import json
+import logging
 import math
 import ssl
 import sys
 import time
 import uuid
 
-from . import pki, strict_json
+from .. import pki, strict_json
+
+log = logging.getLogger("localcloud.teamviewer")
 
 CODES = (
     "UnknownError",
@@ -77,7 +81,9 @@ class Refused(Exception):
 
 
 def encode(value):
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(
+        value, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def new_id():
@@ -104,6 +110,32 @@ class Sensor:
         self.metrics = {}
         self.values = collections.deque()  # (number, ms, {metric id: value})
         self.number = 0
+
+
+class Records:
+    """What Agent keeps, in the cloud's database."""
+
+    def __init__(self, store):
+        self._store = store
+        store.script(
+            "CREATE TABLE IF NOT EXISTS teamviewer (kind TEXT NOT NULL, key TEXT NOT NULL,"
+            " value TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
+        )
+
+    def load(self, kind):
+        rows = self._store.load("SELECT key, value FROM teamviewer WHERE kind = ?", (kind,))
+        return dict(rows)
+
+    def save(self, kind, key, value):
+        self._store.write(
+            "INSERT OR REPLACE INTO teamviewer VALUES (?, ?, ?)", (kind, key, json.dumps(value))
+        )
+
+    def drop(self, kind, key):
+        self._store.write("DELETE FROM teamviewer WHERE kind = ? AND key = ?", (kind, key))
+
+    def durable(self):
+        return self._store.durable()
 
 
 class _Nowhere:
@@ -138,6 +170,8 @@ class Agent:
         self.broken = False
         self.mute = False
         self.connectors = {}
+        self.odd_rows = 0  # of the store, which could not be read
+        self.on_deleted = None  # called with a connector that is no more
         self._restore()
 
     # ---- connectors
@@ -170,10 +204,19 @@ class Agent:
         return connector
 
     def deprovision(self, connector):
+        """Delete a connector and all that is its; whoever holds it can do nothing more with it."""
+        self.check(connector)
         for sensor in list(connector.sensors):
             self._forget_sensor(connector, sensor)
         del self.connectors[connector.id]
         self.store.drop("connector", connector.id)
+        if self.on_deleted is not None:
+            self.on_deleted(connector)
+
+    def check(self, connector):
+        """Refused for a connector that was deleted, though a session may still hold it."""
+        if self.connectors.get(connector.id) is not connector:
+            raise Refused(18, "the connector was deleted")
 
     # ---- sensors
 
@@ -182,6 +225,7 @@ class Agent:
         return _object(payload)
 
     def inventory(self, connector):
+        self.check(connector)
         return [
             {
                 "sensorId": sensor.id,
@@ -195,6 +239,7 @@ class Agent:
         ]
 
     def create_sensor(self, connector, payload):
+        self.check(connector)
         name = _string(_object(payload), "name", TEXT_MAX)
         if len(connector.sensors) >= SENSORS_MAX:
             raise Refused(19, "%d sensors are as many as there may be" % SENSORS_MAX)
@@ -213,6 +258,7 @@ class Agent:
         self._forget_sensor(connector, sensor_id)
 
     def sensor(self, connector, sensor_id):
+        self.check(connector)
         try:
             return connector.sensors[sensor_id]
         except KeyError:
@@ -313,6 +359,7 @@ class Agent:
 
     def report(self, connector, ids, payload):
         """An error that the client noticed. ids: none, its sensor's, or sensor's and metric's."""
+        self.check(connector)
         if ids:
             sensor = self.sensor(connector, ids[0])
             if ids[1:]:
@@ -385,22 +432,54 @@ class Agent:
             self.store.drop("values", "%s/%d" % (key, number))
 
     def _restore(self):
-        for id, kept in self.store.load("connector").items():
-            connector = Connector(id, kept["hash"], kept["certificate"])
-            connector.reports.extend(tuple(report) for report in kept["reports"])
-            self.connectors[id] = connector
-        for key, kept in self.store.load("sensor").items():
-            owner, id = key.split("/")
-            sensor = Sensor(id, kept["name"])
-            sensor.metrics = kept["metrics"]
-            self.connectors[owner].sensors[id] = sensor
+        # Connectors first, then their sensors, then the values of those. A row that can't be read,
+        # or belongs to nobody, is left out and told of; the rest is served.
+        for id, kept in self._rows("connector"):
+            with self._telling("connector " + id):
+                certificate = _kept_text(kept["certificate"])
+                ssl.PEM_cert_to_DER_cert(certificate)
+                connector = Connector(id, _kept_text(kept["hash"]), certificate)
+                connector.reports.extend(tuple(report) for report in kept["reports"])
+                self.connectors[id] = connector
+        for key, kept in self._rows("sensor"):
+            with self._telling("sensor " + key):
+                owner, id = key.split("/")
+                sensor = Sensor(id, _kept_text(kept["name"]))
+                for metric, definition in kept["metrics"].items():
+                    sensor.metrics[metric] = dict(definition, name=definition["name"])
+                self.connectors[owner].sensors[id] = sensor
         pushes = []
-        for key, (ms, values) in self.store.load("values").items():
-            owner, id, number = key.split("/")
-            pushes.append((int(number), self.connectors[owner].sensors[id], ms, values))
+        for key, kept in self._rows("values"):
+            with self._telling("values " + key):
+                owner, id, number = key.split("/")
+                ms, values = kept
+                sensor = self.connectors[owner].sensors[id]
+                pushes.append((int(number), sensor, int(ms), dict(values)))
         for number, sensor, ms, values in sorted(pushes, key=lambda push: push[0]):
             sensor.values.append((number, ms, values))
             sensor.number = number
+
+    def _rows(self, kind):
+        for key, text in self.store.load(kind).items():
+            value = None
+            with self._telling("%s %s" % (kind, key)):
+                value = strict_json.loads(text)
+            if value is not None:
+                yield key, value
+
+    @contextlib.contextmanager
+    def _telling(self, what):
+        try:
+            yield
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as e:
+            self.odd_rows += 1
+            log.warning("the store's %s is left out: %r", what, e)
+
+
+def _kept_text(value):
+    if not isinstance(value, str):
+        raise ValueError("a text is none")
+    return value
 
 
 def _link(connector, sensor, metric_id):
@@ -422,6 +501,7 @@ def _object(payload):
         return payload
     try:
         value = strict_json.loads(payload)
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeError: half a surrogate pair
     except ValueError as e:
         raise Refused(4, str(e))
     if not isinstance(value, dict):

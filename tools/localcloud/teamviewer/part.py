@@ -1,0 +1,57 @@
+"""The agent's share in the cloud: its two ports, its CA, its control paths."""
+
+import os
+import shutil
+import ssl
+
+from .. import cloud, pki
+from .control import Control
+from .model import Agent, Records
+from .wire import DATA, PROVISION, Connectors, Provisioning, TwoVoices
+
+
+class Part(cloud.Part):
+    """The agent's share in the local cloud, with a CA of its own, as on a gateway."""
+
+    key = "teamviewer"
+    title = "TeamViewer agent"
+    mqtt = False
+    ports = (
+        cloud.Port("--tv-provision-port", 18883, "TeamViewer agent, provisioning (plain MQTT)"),
+        cloud.Port("--tv-port", 18884, "TeamViewer agent, data (MQTT over mutual TLS)"),
+    )
+
+    def __init__(self, cloud):
+        super().__init__(cloud)
+        self.pki = pki.Pki(
+            os.path.join(cloud.state, "teamviewer"), key_type=cloud.options.key_type
+        )
+        self.ca_file = os.path.join(self.pki.directory, "TeamViewerAuthority.crt")
+        shutil.copyfile(self.pki.ca_pem, self.ca_file)
+        self.agent = Agent(self.pki.authority, Records(cloud.store))
+        cloud.mqtt.add(Provisioning(self.agent))
+        cloud.mqtt.add(Connectors(self.agent))
+        Control(self.agent).add_to(cloud.web)
+
+    async def start(self):
+        options = self.cloud.options
+        tls = self.pki.server_context(client_required=True)
+        tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        await self.cloud.listen(DATA, options.tv_port, "--tv-port", tls)
+        port = options.tv_provision_port
+        listener = TwoVoices(
+            self.cloud.mqtt, PROVISION, self.cloud.host, self.pki.server_context()
+        )
+        try:
+            listener.open(port)
+        except OSError as e:
+            raise self.cloud.port_error(port, "--tv-provision-port", e)
+
+    def ready(self):
+        listeners = self.cloud.mqtt.listeners
+        return {
+            "host": self.cloud.host,
+            "provision_port": listeners[PROVISION].port,
+            "port": listeners[DATA].port,
+            "ca_file": self.ca_file,
+        }
