@@ -8,8 +8,10 @@ import threading
 
 import pytest
 import workshop
+from http_rig import OK, scripts
 from localcloud import pki
 from localcloud.faults import FaultProxy
+from websocket_rig import AiohttpBridge
 
 DOUBLES = workshop.ROOT / "host_tests" / "rigs" / "doubles"
 
@@ -354,3 +356,102 @@ link.disconnect()
     got = board.run(source, 40, before_lib=path_of("lwip"), **mqtt).report
     assert got["up"]
     assert len(got["errors"]) == 1 and "[Errno 12] ENOMEM" != got["errors"][0]
+
+
+# ---- what stands on a stream
+
+
+@pytest.mark.parametrize("kind", ["lwip", "esp32"])
+def test_http_on_such_sockets(board, kind, closed_port):
+    body = b"x" * 20000
+    with scripts() as serve:
+        answer = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        server = serve({"/": [answer], "/hang": ["hang"]})
+        source = """
+from socket import line
+from rest import Session
+
+def get(port, path, method="GET", body=None, timeout=10):
+    try:
+        session = Session("127.0.0.1", port, False, timeout=timeout)
+        return len(session.request(method, path, body).read(30000))
+    except OSError as e:
+        return str(e.args[-1])
+report(got=get(port, "/"), put=get(port, "/", "PUT", b"y" * 9000), refused=get(nobody, "/"),
+       silent=get(port, "/hang", timeout=0.5), bad=line.violations)
+"""
+        got = board.run(
+            source, before_lib=path_of(kind), port=server.port, nobody=closed_port
+        ).report
+        assert server.bodies[1] == b"y" * 9000
+    assert got["got"] == got["put"] == len(body)
+    assert "can't connect" in got["refused"] and "EBADF" not in got["refused"]
+    assert "no answer within" in got["silent"]
+    assert got["bad"] == []
+
+
+@pytest.mark.parametrize("kind", ["lwip", "esp32"])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_mqtt_over_websocket_on_such_sockets(board, kind, broker, secure):
+    authority = pki.Authority()
+    context = authority.issue_server(["127.0.0.1"]).server_context() if secure else None
+    ssl = {"ca": authority.der} if secure else None
+    with AiohttpBridge(broker, context) as bridge:
+        source = """
+from socket import line
+from mqtt_link import MQTTLink
+link = MQTTLink("ws-board", host, port, ssl=ssl, websocket="/mqtt", window=20)
+got = []
+link.set_callback(lambda topic, msg: got.append(len(msg)))
+link.subscribe("ws/board", 1)
+link.connect()
+for size in (20, 700, 1500):
+    link.publish("ws/board", bytes(size), qos=1)
+while len(got) < 3 or link.inflight:
+    link.do_next(10)
+line.silent = True
+for _ in range(60):
+    try:
+        link.publish("ws/board", bytes(700))
+    except OSError:
+        pass
+    link.do_next(0)
+report(got=got, bad=line.violations[:2])
+line.silent = False
+link.disconnect()
+"""
+        got = board.run(
+            source, before_lib=path_of(kind), host=bridge.host, port=bridge.port, ssl=ssl
+        ).report
+    assert got == {"got": [20, 700, 1500], "bad": []}
+
+
+@pytest.mark.parametrize("kind", ["lwip", "esp32"])
+def test_a_push_monitor_on_such_sockets(board, kind, closed_port, cloud):
+    digi = cloud["digi"]
+    source = """
+import time
+from socket import line
+from idigi_monitor_api import push_client
+
+def session(push_port):
+    client = push_client(user, password, hostname="127.0.0.1", secure=False, port=http_port,
+                         push_port=push_port, threads=False)
+    opened = client.create_session(lambda data: True, client.create_monitor(["DataPoint"]))
+    start = time.ticks_ms()
+    while not opened.is_connected() and not opened.error:
+        opened.do_next(20)
+        if time.ticks_diff(time.ticks_ms(), start) > 20000:
+            break
+    up, error = opened.is_connected(), str(opened.error)
+    opened.stop()
+    return up, error
+good = session(port)
+report(up=good[0], refused=session(nobody)[1], bad=line.violations)
+"""
+    got = board.run(
+        source, before_lib=path_of(kind), user=digi["username"], password=digi["password"],
+        port=digi["push_port"], http_port=digi["http_port"], nobody=closed_port,
+    ).report  # fmt: skip
+    assert got["up"] and got["bad"] == []
+    assert "can't connect" in got["refused"] and "EBADF" not in got["refused"]
