@@ -124,7 +124,8 @@ class time:
         seconds = time.time() if seconds is None else seconds
         return _real.gmtime(seconds + (946684800 if EPOCH == 2000 else 0))
     def ticks_ms():
-        return _real.ticks_add(_real.ticks_ms(), time.ahead * 1000)
+        # ticks_add() takes no more than half of the ticks' range; its last is ticks_add(0, -1).
+        return (_real.ticks_ms() + time.ahead * 1000) & _real.ticks_add(0, -1)
     ticks_add = _real.ticks_add
     ticks_diff = _real.ticks_diff
     sleep_ms = _real.sleep_ms

@@ -227,7 +227,12 @@ class Device:
 DEVICE = """
 import json, sys, time
 import teamviewer_iot
-from teamviewer_iot import *
+# By name: MicroPython 1.25 does not look at __all__.
+from teamviewer_iot import (
+    CallbackError, CertOverrideMode, ConfigError, ConnectionError, ConnectionParamError,
+    DirectoryError, FileError, InputError, KeyCertificateError, KeyGenerationError, TLSError,
+    TVCMI_client, TvcmiError, error_name,
+)
 
 heard = []
 logged = []

@@ -1,5 +1,7 @@
 """One class each of what the client raises, made when the first is asked for."""
 
+import pytest
+
 
 def test_classes_are_made_by_the_first_that_is_asked_for(board):
     """Until then they take no room; then there is one of each, under whatever name."""
@@ -30,6 +32,8 @@ def test_classes_are_made_by_the_first_that_is_asked_for(board):
 
 
 def test_import_star_brings_all_of_them(board):
+    if board.kind == "micropython32":
+        pytest.skip("MicroPython 1.25 does not look at __all__")
     got = board.run(
         """
         from teamviewer_iot import *
