@@ -1,6 +1,7 @@
 """ibmiotf/options.py and option_names.py: what a client makes of the options it is given."""
 
 import pytest
+from ibm_rig import rig as make_rig
 
 TOKEN = {"auth-method": "token", "auth-token": "s3cret"}
 DEVICE = dict(TOKEN, org="abc123", type="pump", id="p1", host="broker.lan", ssl=False)
@@ -194,6 +195,29 @@ def test_with_a_domain_of_ones_own_the_port_is_443(board):
     reports = made(board, *[("device", options) for options, _, _ in cases], plain=True)
     for (options, server, port), report in zip(cases, reports):
         assert (report.get("server"), report.get("port")) == (server, port), (options, report)
+
+
+def test_pain_72_a_host_may_be_several(board):
+    with make_rig() as rig:
+        options = dict(DEVICE, host=["127.0.0.1:1", "127.0.0.1:%d" % rig.port])
+        run = board.run(
+            """
+            import time
+            import ibmiotf.device
+            client = ibmiotf.device.Client(options)
+            client.link.backoff_ms = 20
+            errors = []
+            client.errorCallback = errors.append
+            end = time.ticks_add(time.ticks_ms(), 20000)
+            while not client.isConnected() and time.ticks_diff(end, time.ticks_ms()) > 0:
+                client.do_next(20)
+            report(up=client.isConnected(), errors=errors)
+            """,
+            options=options,
+        )
+        assert run.report["up"] and len(rig.witness.connects) == 1
+        for error in run.report["errors"]:
+            assert "127.0.0.1:1 or 127.0.0.1:%d: " % rig.port in error
 
 
 # Plays a DNS that knows no such name, and counts how often it is asked.

@@ -13,6 +13,7 @@ import time
 import json_text
 from micropython import const
 from mqtt_link import MQTTLink
+from netstream import host_port, places
 
 # What a topic tells: an event of a device, or a command for one.
 EVENT = "evt"
@@ -296,7 +297,8 @@ class AbstractClient:
         if e:
             link = self.link
             why = str(e.args[-1]) if e.args else type(e).__name__
-            text = "%s to %s:%s: %s" % (self.clientId, link.server, link.port, why)
+            where = [host_port(*place) for place in places(link.server, link.port)]
+            text = "%s to %s: %s" % (self.clientId, " or ".join(where), why)
             if self._closed:
                 text = self._closed + ". " + text
             elif "refused" in why:

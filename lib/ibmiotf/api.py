@@ -11,8 +11,10 @@ import ibmiotf
 import json_text
 from ibmiotf import ConfigurationException, encode_json, load_once, name_of
 from micropython import const
+from netstream import places
 from rest import Session
 
+_HTTPS = const(443)
 _OK = const(200)
 _CREATED = const(201)
 _NO_CONTENT = const(204)
@@ -71,11 +73,13 @@ class Client:
         self._closed = reader.CLOSED if closed else ""
         self.errorCallback = None
         self.logger = None
-        host = get("domain") or reader.CLOSED_DOMAIN
         try:
+            host = get("api-host")
+            if not host and get("host"):  # its ports are MQTT's
+                host = [name for name, _ in places(get("host"), _HTTPS)]
             self._session = Session(
-                get("api-host") or get("host") or get("org") + "." + host,
-                get("api-port") or 443,
+                host or get("org") + "." + (get("domain") or reader.CLOSED_DOMAIN),
+                get("api-port") or _HTTPS,
                 ssl,
                 get("auth-key"),
                 get("auth-token"),
