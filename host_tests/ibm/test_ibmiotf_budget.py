@@ -56,7 +56,7 @@ netstream.NetStream = Stream
 def test_heap_of_the_time_stamps(heap32):
     """Loaded when an event's timestamp is asked for, on a board, which has no datetime module."""
     cost = heap32.import_cost("ibmiotf.application", "ibmiotf.timestamp")
-    assert cost["ibmiotf.timestamp"] < 2700
+    assert cost["ibmiotf.timestamp"] < 2800
 
 
 CONNECT = """

@@ -1,59 +1,9 @@
 """ibmiotf/options.py and option_names.py: what a client makes of the options it is given."""
 
 import pytest
-from ibm_rig import rig as make_rig
+from ibm_options_rig import APPLICATION, DEVICE, TOKEN, made, without
 
-TOKEN = {"auth-method": "token", "auth-token": "s3cret"}
-DEVICE = dict(TOKEN, org="abc123", type="pump", id="p1", host="broker.lan", ssl=False)
-APPLICATION = {
-    "org": "abc123",
-    "id": "dash",
-    "auth-method": "apikey",
-    "auth-key": "a-abc123-k",
-    "auth-token": "s3cret",
-    "host": "broker.lan",
-    "ssl": False,
-}
 CLOSED = "internetofthings.ibmcloud.com was closed on 2023-12-01"
-
-MAKE = """
-    import ibmiotf.device
-    import ibmiotf.application
-    import ibmiotf.broker
-    import mqtt_link
-
-    # The addresses only: a stand-in for the certificate's reader.
-    def context(ssl, params=None):
-        class Context:
-            def wrap_socket(self):
-                pass
-        return Context() if ssl else None
-
-    if plain:
-        mqtt_link.tls_context = context
-
-    for kind, options in cases:
-        try:
-            client = getattr(ibmiotf, kind).Client(options)
-            link = client.link
-            report(server=link.server, port=link.port, user=link.user, password=link.pswd,
-                   clean=link.clean_session, options=client.options)
-        except ibmiotf.ConnectionException as e:
-            report(error=type(e).__name__, text=str(e))
-"""
-
-
-def made(board, *cases, plain=False):
-    """What became of each (kind, options): the link's address and names, or the error."""
-    reports = board.run(MAKE, cases=cases, plain=plain).reports
-    assert len(reports) == len(cases)
-    for report in reports:
-        assert "s3cret" not in report.get("text", "")
-    return reports
-
-
-def without(options, *keys):
-    return {key: value for key, value in options.items() if key not in keys}
 
 
 def test_pain_45_a_number_may_be_a_text_and_anything_else_is_an_error_that_names_it(board):
@@ -161,63 +111,6 @@ def test_pain_67_the_proses_spellings_are_taken_too(board):
     ]
     for report in reports:
         assert not [name for name in report["options"] if name != name.lower()]
-
-
-def test_pain_66_type_and_id_are_as_long_as_the_service_has_them(board):
-    closed = without(DEVICE, "host")
-    maximo = dict(closed, domain="iot.example.com")
-    named = dict(closed, domain="internetofthings.ibmcloud.com")
-    cases = [(dict(base, id="i" * n), n) for base in (closed, named) for n in (32, 33)]
-    cases += [(dict(base, type="t" * n), n) for base in (DEVICE, maximo) for n in (36, 37)]
-    reports = made(board, *[("device", options) for options, _ in cases])
-    assert ["error" in report for report in reports] == [False, True] * 4
-    assert reports[1]["text"] == reports[3]["text"]
-    assert reports[1]["text"].startswith("id: at most 32 characters on IBM's platform; 36 with ")
-    assert reports[5]["text"].startswith("type: must be 1 to 36 of ")
-
-
-def test_with_a_domain_of_ones_own_the_port_is_443(board):
-    base = dict(without(DEVICE, "host", "ssl"), domain="iot.example.com", ca=b"CA")
-    address = "abc123.messaging.iot.example.com"
-    cases = [
-        (base, address, 443),
-        (dict(base, port="8883"), address, 8883),
-        (dict(base, transport="websockets"), address, 443),
-        (dict(base, ssl=False), address, 1883),
-        (dict(base, host="broker.lan"), "broker.lan", 8883),
-        (without(base, "domain"), "abc123.messaging.internetofthings.ibmcloud.com", 8883),
-        (
-            dict(base, domain="internetofthings.ibmcloud.com"),
-            "abc123.messaging.internetofthings.ibmcloud.com",
-            8883,
-        ),
-    ]
-    reports = made(board, *[("device", options) for options, _, _ in cases], plain=True)
-    for (options, server, port), report in zip(cases, reports):
-        assert (report.get("server"), report.get("port")) == (server, port), (options, report)
-
-
-def test_pain_72_a_host_may_be_several(board):
-    with make_rig() as rig:
-        options = dict(DEVICE, host=["127.0.0.1:1", "127.0.0.1:%d" % rig.port])
-        run = board.run(
-            """
-            import time
-            import ibmiotf.device
-            client = ibmiotf.device.Client(options)
-            client.link.backoff_ms = 20
-            errors = []
-            client.errorCallback = errors.append
-            end = time.ticks_add(time.ticks_ms(), 20000)
-            while not client.isConnected() and time.ticks_diff(end, time.ticks_ms()) > 0:
-                client.do_next(20)
-            report(up=client.isConnected(), errors=errors)
-            """,
-            options=options,
-        )
-        assert run.report["up"] and len(rig.witness.connects) == 1
-        for error in run.report["errors"]:
-            assert "127.0.0.1:1 or 127.0.0.1:%d: " % rig.port in error
 
 
 # Plays a DNS that knows no such name, and counts how often it is asked.

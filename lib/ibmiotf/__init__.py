@@ -24,12 +24,9 @@ APPLICATION = "a"
 SHARED_APPLICATION = "A"
 TOKEN_USER = "use-token-auth"  # the user name of every device
 NAME = const(36)  # longest device type or id with Maximo, and on one's own broker
-_NAME_AT_IBM = const(32)  # the same on IBM's public platform
-_APPLICATION_ID = const(128)
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
 _PAYLOAD_MAX = const(131072)  # bytes; the service refuses more
-_PLAIN_PORT = const(1883)
 _REFUSED = const(0x80)  # in a SUBACK
 _ROOM_WAIT = const(5000)  # ms that a publish waits for a place in the window: under 8 s watchdogs
 
@@ -223,11 +220,11 @@ class AbstractClient:
             auth = not self.quickstart and own.get("auth-method") != "none"
             self._require(keys + ("auth-method", "auth-token") if auth else keys, auth and method)
             closed = reader.leads_to_closed(own)
-            self.clientId = _client_id(own, role, keys)
-            if closed and role == DEVICE:
-                _check_length(own, keys)
+            address = load_once("address")
+            self.clientId = address.client_id(own, role, keys, closed)
+            port = reader.usual_port(own)
             user = self._user() if auth else None
-            self.link = link = _link(own, self.clientId, user, reader)
+            self.link = link = address.link(MQTTLink, own, self.clientId, user, port)
         except ValueError as e:
             raise ConfigurationException(str(e))
         self.error = None
@@ -375,47 +372,3 @@ class AbstractClient:
         self._name_sent = name
         self._format_sent = fmt
         return self._topic_sent
-
-
-def _check_length(own, keys):
-    for key in keys:
-        if len(own[key]) > _NAME_AT_IBM:
-            raise ValueError(
-                "%s: at most %d characters on IBM's platform; %d with 'domain' (Maximo) or 'host'"
-                % (key, _NAME_AT_IBM, NAME)
-            )
-
-
-def _client_id(own, role, keys):
-    parts = [role]
-    for key in keys:
-        if key == "id" and role != DEVICE:
-            parts.append(level(key, own[key], _APPLICATION_ID))  # no rules but MQTT's
-        else:
-            parts.append(name_of(key, own[key]))
-    return ":".join(parts)
-
-
-def _link(own, client_id, user, reader):
-    # The MQTTLink for these options; ValueError for what MQTT or TLS can't use. user: the user
-    # name; None: it goes without name and token.
-    get = own.get
-    ssl = get("ssl")
-    if ssl is None:
-        ssl = user is not None and get("port") != _PLAIN_PORT
-    if ssl is True or ssl == {}:  # an empty dict would be plain TCP
-        ssl = {"ca": get("ca")}
-    domain = get("domain") or reader.CLOSED_DOMAIN
-    websocket = get("transport") == "websockets"
-    return MQTTLink(
-        client_id,
-        get("host") or "%s.messaging.%s" % (get("org"), domain),
-        get("port") or reader.usual_port(own, ssl),
-        user,
-        None if user is None else get("auth-token"),
-        60,
-        ssl,
-        clean_session=get("clean-session") is not False,
-        max_packet=get("max-packet") or 2048,
-        websocket=(get("websocket-path") or "/mqtt") if websocket else None,
-    )

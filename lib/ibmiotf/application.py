@@ -18,24 +18,10 @@ from ibmiotf import (
 )
 from ibmiotf import Event as _Event
 
-# What a status says, and how a Status names it. The first two are moments.
+# What a status says. The attribute of a Status has the same name with a small first letter.
 _STATUS = (
-    ("Time", "time"),
-    ("ConnectTime", "connectTime"),
-    ("Action", "action"),
-    ("ClientAddr", "clientAddr"),
-    ("ClientID", "clientId"),
-    ("Port", "port"),
-    ("Protocol", "protocol"),
-    ("User", "user"),
-    ("Reason", "reason"),
-    ("ReadBytes", "readBytes"),
-    ("ReadMsg", "readMsg"),
-    ("WriteBytes", "writeBytes"),
-    ("WriteMsg", "writeMsg"),
-    ("CloseCode", "closeCode"),
-    ("Secure", "secure"),
-    ("Durable", "durable"),
+    "Action Time ClientAddr Port Protocol User ConnectTime Reason ReadBytes ReadMsg WriteBytes "
+    "WriteMsg CloseCode Secure Durable"
 )
 _MOMENTS = ("Time", "ConnectTime")
 
@@ -77,9 +63,12 @@ class Status:
             raise InvalidEventException("status: must be a JSON object")
         from ibmiotf import timestamp
 
-        for key, name in _STATUS:
+        self.clientId = said.get("ClientID")
+        for key in _STATUS.split():
             value = said.get(key)
-            setattr(self, name, timestamp.parse(value) if key in _MOMENTS else value)
+            if key in _MOMENTS:
+                value = timestamp.parse(value)
+            setattr(self, key[0].lower() + key[1:], value)
 
 
 class Client(AbstractClient):

@@ -79,11 +79,11 @@ def leads_to_closed(own):
     return not own.get("host") and own.get("domain") in (None, "", CLOSED_DOMAIN)
 
 
-def usual_port(own, tls):
-    """The port (int) where these options name none; 0: MQTT's own."""
-    if tls and not own.get("host") and not leads_to_closed(own):
-        return 443  # Maximo has no other
-    return 0
+def usual_port(own):
+    """The port (int) of TLS where these options name none; 0: MQTT's own."""
+    if own.get("host") or leads_to_closed(own):
+        return 0
+    return 443  # Maximo has no other
 
 
 def logger(handlers):
