@@ -9,8 +9,12 @@ import teamviewer_iot
 with open("teamviewer.json") as f:
     client = teamviewer_iot.TVCMI_client(json.load(f))
 client.on_api_error = lambda **e: print("error", e["error_code"], e["error_str"])
-client.on_api_response = lambda **answer: print(answer["msg"]) or client.connect_api()
 found = {}  # the ids, once the agent has given them
+
+
+def provisioned(msg, **_):
+    print(msg)
+    client.connect_api()
 
 
 def connected(**_):
@@ -28,6 +32,7 @@ def defined(msg, **_):
     found["metric"] = json.loads(msg)[0]["metricId"]
 
 
+client.on_api_response = provisioned
 client.on_api_connect = connected
 client.provision()
 last = None
