@@ -223,8 +223,9 @@ def stub_errors():
 def programs(place):
     """Write the house's programs for boards into a directory; returns their Paths."""
     found = []
-    for path in sorted((workshop.ROOT / "examples").glob("*.py")):
-        found.append(place / ("example_" + path.name))
+    for path in sorted((workshop.ROOT / "examples").rglob("*.py")):
+        name = "_".join(path.relative_to(workshop.ROOT).parts)
+        found.append(place / name)
         found[-1].write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     pages = [workshop.ROOT / "README.md"] + sorted((workshop.ROOT / "docs").glob("*.md"))
     for page in pages:
@@ -295,7 +296,9 @@ def run_mypy(mypy, typings, files, directory, board):
             cwd=directory,
         )
         if done.returncode:
-            found += done.stdout.splitlines()
+            # What is wrong in MicroPython's own stub files is not ours.
+            place = os.path.join("side", "types", "")
+            found += [line for line in done.stdout.splitlines() if place not in line]
     return found
 
 
