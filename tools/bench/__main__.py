@@ -19,6 +19,7 @@ BENCHES = {
     "link": "MQTTLink beside other MQTT clients",
     "azure": "iotc beside Microsoft's client: tokens, connecting, heap",
     "ibm": "200 devices to one application through the local cloud, beside brokers",
+    "cloud": "cloud.Device.send() beside each service's own client",
     "p256": "a P-256 key and its certificate request",
 }
 

@@ -1,0 +1,54 @@
+"""What cloud.py costs over a service's own client, on a 32-bit heap."""
+
+import build
+import pytest
+
+import services
+
+# service -> what a program of its own client imports; what cloud.py may add when its files are run
+# from ROMFS, and when they are built .mpy files on a file system (with room for a few lines).
+CLIENTS = {
+    "mqtt": ("mqtt_link", 2500, 4400),
+    "azure": ("iotc", 2500, 4400),
+    "ibm": ("ibmiotf.device", 2500, 4400),
+    "teamviewer": ("teamviewer_iot", 2500, 4800),
+}
+
+
+@pytest.mark.parametrize("service", sorted(CLIENTS))
+def test_from_romfs_it_adds_at_most_2500_bytes(board_lwip, service):
+    client, most, _ = CLIENTS[service]
+    got = board_lwip.run(
+        """
+import gc, json, os, select, socket, struct, time
+
+def cost(*names):
+    gc.collect()
+    before = gc.mem_alloc()
+    for name in names:
+        __import__(name)
+    gc.collect()
+    return gc.mem_alloc() - before
+
+own = cost("mqtt_link", CLIENT)
+report(own=own, more=cost("cloud", "cloud_" + SERVICE))
+""",
+        CLIENT=client,
+        SERVICE=service,
+    ).report
+    print(service, got)
+    assert got["own"] > 3000 and 0 < got["more"] <= most
+
+
+@pytest.mark.parametrize("service", ["azure", "mqtt"])
+def test_built_files_on_a_file_system_add_no_more_than_they_do(heap32, service):
+    client, _, most = CLIENTS[service]
+    builder = build.outputs.Builder()
+    cost = {}
+    for name in (client, "cloud_" + service):
+        made = builder.build([services.named(name)])
+        names = [name] if name == client else [name, "cloud"]
+        cost[name] = sum(heap32.import_cost(*names, files=heap32.built(made.files)).values())
+    own, whole = cost.values()
+    print(service, own, whole - own)
+    assert 0 < whole - own <= most
