@@ -628,7 +628,7 @@ def test_mqtt_is_at_either_path_of_the_web(board, cloud, path):
     options = device_options(
         cloud,
         host="localhost",
-        port=int(cloud["http"]["tls_url"].rsplit(":", 1)[1]),
+        port=cloud["mqtt"]["wss_port"],
         ca=cloud["ca_der"],
         transport="websockets",
     )
