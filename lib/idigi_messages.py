@@ -16,7 +16,7 @@ from idigi_errors import BlockError
 
 _CHUNK = const(512)  # bytes a payload is taken apart by
 _TOTAL = const(16)  # a whole payload may have this many times `limit`
-_NAME_MAX = const(64)  # bytes of a name in the outer levels
+_NAME_MAX = const(64)  # bytes of a number, true, false or null
 _BOM = b"\xef\xbb\xbf"
 _END = const(-1)  # what _Source.peek() says behind the last byte
 
@@ -28,6 +28,7 @@ _BACKSLASH = const(92)
 _CLOSE_BRACKET = const(93)
 _OPEN_BRACE = const(123)
 _CLOSE_BRACE = const(125)
+_CLOSES = {_OPEN_BRACE: _CLOSE_BRACE, _OPEN_BRACKET: _CLOSE_BRACKET}
 
 
 def messages(source, limit=32768):
@@ -181,7 +182,7 @@ def _message(source):
         text = _value(source, True)
         if text is None:
             raise ValueError("over the limit of %d bytes" % source.limit)
-        message = json.loads(text)
+        message = _loads(text)
         if isinstance(message, dict):
             return message
         raise ValueError("no object")
@@ -192,14 +193,20 @@ def _message(source):
         return None
 
 
+def _loads(text):
+    if b"\\u" in text:  # MicroPython's json makes two characters of a surrogate pair
+        import json_text
+
+        return json_text.loads(text)
+    return json.loads(text)
+
+
 def _value(source, wanted):
     # Pass over one value. Returns its bytes if they are wanted, None when they are over the limit.
     first = source.peek()
-    close = None
-    if first == _OPEN_BRACE:
-        close = _CLOSE_BRACE
-    elif first == _OPEN_BRACKET:
-        close = _CLOSE_BRACKET
+    close = _CLOSES.get(first)
+    if not close and first != _QUOTE:
+        return _word(source)
     text = bytearray()
     quoted = escaped = False
     level = 0
@@ -220,23 +227,30 @@ def _value(source, wanted):
                     ended = not close
             elif c == _QUOTE:
                 quoted = True
-            elif close:
+            elif c == first:
                 # Only braces are counted in an object: a bracket that is missing within is a
                 # message's own damage.
-                if c == first:
-                    level += 1
-                elif c == close:
-                    level -= 1
-                    ended = not level
-            elif c in b",:]} \t\r\n":  # behind a number, true, false or null
-                at -= 1
-                ended = True
+                level += 1
+            elif c == close:
+                level -= 1
+                ended = not level
             if ended:
                 break
         source.at = at + 1
         size += source.at - start
         if wanted and size <= source.limit:
             text += memoryview(buf)[start : source.at]
-    if not ended or not size:
-        raise BlockError("JSON ends too early, or a value is missing")
+    if not ended:
+        raise BlockError("JSON ends too early")
     return text if size <= source.limit else None
+
+
+def _word(source):
+    # A number, true, false or null, or what stands in the place of one.
+    text = bytearray()
+    while len(text) < _NAME_MAX and source.fill() and source.buf[source.at] not in b",:]} \t\r\n":
+        text.append(source.buf[source.at])
+        source.at += 1
+    if not text or not source.end:
+        raise BlockError("JSON ends too early, or a value is missing")
+    return text

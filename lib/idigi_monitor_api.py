@@ -17,7 +17,7 @@ import time
 from micropython import const
 
 from idigi_errors import BlockError, MonitorError
-from netstream import NetStream, tls_context
+from netstream import NetStream, load_once, tls_context
 
 _EPROTO = const(71)
 _ETIMEDOUT = const(110)
@@ -653,10 +653,7 @@ class push_client:
 
     def _monitors(self):
         # Loaded for this once: a session needs its heap for other things.
-        import idigi_monitors
-
-        sys.modules.pop("idigi_monitors", None)
-        return idigi_monitors
+        return load_once("idigi_monitors")
 
     def _pause(self):
         time.sleep_ms(5)

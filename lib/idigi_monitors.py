@@ -6,14 +6,13 @@ programs: the calls are push_client's, with their arguments, results and errors.
 http: what rest.Session() takes. pause: called where a request waits; it sleeps for 5 ms.
 """
 
-import json
 import sys
 
 from micropython import const
 
 from idigi_errors import MonitorError
+from netstream import load_once
 
-_BOM = b"\xef\xbb\xbf"
 _EPROTO = const(71)
 _BODY_MAX = const(16384)  # longest answer, bytes
 _TEXT_MAX = const(300)  # of the service's words in an error
@@ -97,11 +96,10 @@ def _one(http, pause, monitor_id):
 
 def _items(text):
     # The monitors of a list, dicts.
-    if text.startswith(_BOM):
-        text = text[len(_BOM) :]
     try:
-        return [item for item in json.loads(text)["items"] if isinstance(item, dict)]
-    except (ValueError, KeyError, TypeError, RuntimeError):
+        items = load_once("json_text").loads(text)["items"]
+        return [item for item in items if isinstance(item, dict)]
+    except (ValueError, KeyError, TypeError):
         raise OSError(_EPROTO, "the service's answer is not a list of monitors")
 
 
@@ -116,11 +114,7 @@ def _element(name, value):
 
 def _ask(http, pause, what, method, path, body=None):
     # One request; returns the headers and the body of its answer. what: for the error's text.
-    loaded = "rest" in sys.modules
-    import rest
-
-    if not loaded:
-        sys.modules.pop("rest", None)
+    rest = sys.modules.get("rest") or load_once("rest")
     session = rest.Session(*http)
     try:
         wait_s = _FIRST_PAUSE_S

@@ -11,6 +11,8 @@ MicroPython's json knows neither argument. In place of the documents' callback:
 
 import json
 
+from netstream import load_once
+
 
 def pretty(data, indent=4):
     """
@@ -20,11 +22,9 @@ def pretty(data, indent=4):
     list and so on. indent: spaces for each level. Characters that aren't ASCII stay as they are.
     Raises ValueError for what is no JSON, or is nested too deep.
     """
-    if isinstance(data, (bytes, bytearray)):
-        data = str(data, "utf-8")
     try:
-        if isinstance(data, str):
-            data = json.loads(data.lstrip("\ufeff"))
+        if isinstance(data, (str, bytes, bytearray)):
+            data = load_once("json_text").loads(data)
         return _lines(data, "\n", " " * indent)
     except RuntimeError:
         raise ValueError("JSON is nested too deep to be printed")

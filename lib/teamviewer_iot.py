@@ -316,6 +316,7 @@ class TVCMI_client:
         self._path = given["CertFolder"] + "/" + given["ClientName"].replace(" ", "")
         self._user_data = user_data
         self._state = _OFF
+        self._lost = None  # why a connection ended that was not told of yet
         self._link = None
         self._base = ""  # topic of the connector: everything is below it
         self._inbox = 0  # packet id of the subscription for answers
@@ -337,6 +338,8 @@ class TVCMI_client:
         something happened. Only exceptions of the program's own callbacks come out of it.
         """
         worked = False
+        if self._lost:
+            self._tell_loss()
         if self.job:
             worked = self._step_job(wait_ms)
             wait_ms = 0
@@ -418,7 +421,7 @@ class TVCMI_client:
             finally:
                 # Ctrl-C may have ended the wait.
                 link.disconnect(0)
-                self._link = None
+                self._link = self._lost = None
                 self._state = _OFF
             self._tell(self.on_api_disconnect, error_str="Disconnected", error_code=_ACCEPTED)
             self._lose(self._calls, "disconnected")
@@ -459,20 +462,24 @@ class TVCMI_client:
             self._link.drop(_NO_MEMORY)
 
     def _on_down(self, error):
-        # An attempt has failed, or the connection was lost.
-        if not error:
-            return  # the link renews it by itself
-        was_connected = self._state == _CONNECTED
-        self._state = _CONNECTING
+        # An attempt has failed, or the connection was lost. None: the link renews it by itself.
+        if error:
+            self._lost = error
+            self._tell_loss()
+
+    def _tell_loss(self):
+        # Where there is no memory to tell of it now, the next step does.
         try:
-            code, text = self._reason(error)
+            code, text = self._reason(self._lost)
             self._fail(code, text)
-            if was_connected:
+            if self._state == _CONNECTED:
                 self._tell(self.on_api_disconnect, error_str=text, error_code=code)
+            self._state = _CONNECTING
+            self._lost = None
             # What the agent has not taken is sent again; answers to the rest will never come.
             self._lose([call for call in self._calls if call.taken], "connection lost")
         except MemoryError:
-            pass  # the deadlines of the calls tell of them
+            pass
 
     def _settle(self, pid, code):
         # The agent's broker has acknowledged a message or a subscription.

@@ -75,7 +75,7 @@ class TVCMI_client:
     on_api_disconnect: Callback
     on_api_response: Callback
     on_api_error: Callback
-    on_api_log: Callable[[str], object] | None
+    on_api_log: Callback
     job: Any
     parameters: dict[str, Any]
     def __init__(

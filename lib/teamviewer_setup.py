@@ -102,32 +102,13 @@ def _read(text):
 
 def _check_names(given):
     # A misspelt name is told before the one that is missing because of it.
-    known = _NEEDED + _OPTIONAL
-    for name in given:
-        if name not in known:
-            for right in known:
-                if right not in given and _is_slip(str(name).lower(), right.lower()):
-                    text = "parameter %s: is %s meant?" % (name, right)
-                    raise InputError(_MISSING_PARAMETER, text)
+    try:
+        load_once("option_names").check_names(given, _NEEDED + _OPTIONAL)
+    except ValueError as e:
+        raise InputError(_MISSING_PARAMETER, "parameters: %s" % e)
     for key in _NEEDED:
         if not given.get(key):
             raise InputError(_MISSING_PARAMETER, "parameter missing: " + key)
-
-
-def _is_slip(one, other):
-    # Whether one letter more, less or other, or two exchanged, make one name of the other.
-    at = 0
-    while at < min(len(one), len(other)) and one[at] == other[at]:
-        at += 1
-    one = one[at:]
-    other = other[at:]
-    return (
-        one[1:] == other[1:]
-        or one[1:] == other
-        or one == other[1:]
-        or one[2:] == other[2:]
-        and one[:2] == other[1:2] + other[:1]
-    )
 
 
 def _mode(given):

@@ -358,7 +358,7 @@ class Printer:
                 text = str(data, "utf-8")  # as it came
         else:
             text = str(data, "utf-8")
-            self.messages += text.count("</Msg>")
+            self.messages += sum(text.count(tag) for tag in ("<Msg>", "<Msg ", "<Msg/"))
             text = pretty_xml(text)
         self.wipe()
         try:

@@ -221,6 +221,18 @@ def test_pain_47_on_a_board(board):
         assert told["why"] is None if word is None else word in told["why"], payload
 
 
+def test_pain_34_a_surrogate_pair_is_one_character(board):
+    report = board.run(
+        """
+        from idigi_messages import messages
+        found = [m["n"] for m in messages(payload)]
+        report(found=found, bytes=[len(text.encode()) for text in found])
+        """,
+        payload=b'{"Document":{"Msg":[{"n":"plain"},{"n":"\\ud83d\\ude00 \\u00e4"}]}}',
+    ).report
+    assert report == {"found": ["plain", "\U0001f600 \u00e4"], "bytes": [5, 7]}
+
+
 LONG = b"x" * 3000
 
 # One bad message among good ones: (payload, good ones, a word of the error).

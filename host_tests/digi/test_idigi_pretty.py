@@ -68,6 +68,17 @@ def test_pain_39_a_byte_order_mark_is_passed_over(board):
     assert report["bytes"] == report["text"] == '{\n "a": 1\n}'
 
 
+def test_pain_34_a_surrogate_pair_is_one_character(board):
+    report = board.run(
+        """
+        from idigi_pretty import pretty
+        report(text=pretty(data, 0))
+        """,
+        data=b'{"n":"\\ud83d\\ude00"}',
+    ).report
+    assert report["text"] == '{\n"n": "\U0001f600"\n}'
+
+
 @pytest.mark.parametrize("data", [b"nonsense", b"", b'{"a":', b"\xff", b"[" * 5000])
 def test_what_is_no_json_is_a_value_error(board, data):
     report = board.run(

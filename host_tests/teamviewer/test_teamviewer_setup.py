@@ -298,6 +298,6 @@ def test_pain_45_other_unknown_parameters_pass(board):
 from teamviewer_iot import TVCMI_client
 report(site=TVCMI_client(given).parameters["Site"])
 """,
-        given=dict(GIVEN, Site="north", MqttHost2="x"),
+        given=dict(GIVEN, Site="north", Building="x"),
     ).report
     assert got == {"site": "north"}

@@ -85,14 +85,14 @@ class Stream:
 
     def write(self, data, at, n):
         self.agent.called()
-        n = min(n, 50)
+        n = min(n, 20)
         self.input += bytes(memoryview(data)[at : at + n])
         self.understand()
         return n
 
     def readinto(self, view):
         self.agent.called()
-        n = min(len(view), len(self.output), 40)
+        n = min(len(view), len(self.output), 11)
         if not n:
             return None
         view[:n] = self.output[:n]
@@ -113,7 +113,6 @@ class Stream:
         self.agent.called()
 
     def close(self):
-        self.agent.called()
         self.close_now()
 
     def close_now(self):
