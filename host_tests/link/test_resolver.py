@@ -551,10 +551,13 @@ class Wire:
 
     AF_INET, SOCK_DGRAM = 2, 2
 
-    def __init__(self, script):
+    def __init__(self, script, unreachable=()):
         self.script = script
+        self.unreachable = unreachable
         self.packets = []
         self.open = 0
+
+    port_error = cpython_port.device.OSError
 
     def socket(self, *_):
         self.open += 1
@@ -567,6 +570,8 @@ class Wire:
         return [(2, 2, 0, "", (host, port))]
 
     def sendto(self, query, place):
+        if place[0] in self.unreachable:
+            raise self.port_error(113)
         self.packets += [(packet, place) for packet in self.script(query)]
 
     def recvfrom(self, size):
@@ -611,16 +616,17 @@ def module():
     return cpython_port.Port([workshop.LIB]).load("resolver")
 
 
-def resolve(module, script):
+def resolve(module, script, servers=("192.0.2.53",), unreachable=()):
     """Returns the addresses, or the error's text."""
-    wire = Wire(script)
+    wire = Wire(script, unreachable)
     module.socket = module.select = wire
     module.time = Ticks()
-    steps = module.Resolver(["192.0.2.53"]).resolve("iot.example.org")
+    steps = module.Resolver(list(servers)).resolve("iot.example.org")
     for _ in range(10000):
         try:
             next(steps)
         except StopIteration as end:
+            assert wire.open == 0
             return end.value
         except OSError as error:
             assert wire.open == 0
@@ -635,6 +641,14 @@ def is_good(found):
         len(text.split(".")) == 4 and all(0 <= int(part) < 256 for part in text.split("."))
         for text in found
     )
+
+
+def test_a_server_that_cannot_be_reached_makes_way_for_the_other(module):
+    both = ("192.0.2.53", "192.0.2.54")
+    found = resolve(module, lambda query: [raw(query, GOOD)], both, both[:1])
+    assert found == ["192.0.2.1"]
+    said = resolve(module, silent, both, both)
+    assert said.startswith("DNS: iot.example.org: ") and "EHOSTUNREACH" in said
 
 
 @settings(max_examples=500, deadline=None)
