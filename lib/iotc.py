@@ -19,6 +19,7 @@ import json_text
 from iotc_wire import bag, dump, quote, signer, token, unix_time, with_bag
 from micropython import const
 from mqtt_link import Full, MQTTLink
+from netstream import load_once
 from umqtt.simple import MQTTException
 
 # Error codes that calls return: 1 for an argument, and IOTConnectionState.
@@ -93,15 +94,8 @@ _NO_MEMORY = MemoryError(
 def __getattr__(name):
     # The constants; they are looked up when a program asks for them.
     if name[:3] == "IOT":
-        return getattr(_load("iotc_constants"), name)
+        return getattr(load_once("iotc_constants"), name)
     raise AttributeError(name)
-
-
-def _load(name):
-    # A module of which only what is taken out of it stays in memory.
-    module = __import__(name)
-    sys.modules.pop(name, None)
-    return module
 
 
 def from_connection_string(text, certificate=None):
@@ -112,7 +106,7 @@ def from_connection_string(text, certificate=None):
     certificate: {"keyfile": ..., "certfile": ...} as for Device, with x509=true. Its connect()
     goes to that hub, without DPS. Raises ValueError that says what is missing or can't be used.
     """
-    made = _load("iotc_setup").from_connection_string(Device, text, certificate)
+    made = load_once("iotc_setup").from_connection_string(Device, text, certificate)
     device = made[0]
     device._host = made[1]
     return device
@@ -257,7 +251,7 @@ class Device:
     _twin_tries = 0  # requests for the twin in vain, since the last good one
 
     def __init__(self, scopeId, keyORCert, deviceId, credType):
-        check = _load("iotc_setup").check
+        check = load_once("iotc_setup").check
         self._cert, key = check(scopeId, keyORCert, deviceId, credType)
         self._key = signer(key) if key else None
         if credType == _SYMM_KEY:
@@ -510,7 +504,7 @@ class Device:
         body = {"registrationId": self._name}
         if self._model:
             body["data" if self.convention == "A" else "payload"] = self._model
-        register = _load("iotc_dps").register
+        register = load_once("iotc_dps").register
         host, self._id = yield from register(link, json_text.dumps(body), self)
         if host != self._host:
             self._accepted = False
@@ -687,7 +681,7 @@ class Device:
         self._hub.backoff_ms = MQTTLink.backoff_ms * _SLOWER
         self._hub.backoff_max_ms = MQTTLink.backoff_max_ms * _SLOWER_MAX
         try:
-            refused = _load("iotc_reasons").refused
+            refused = load_once("iotc_reasons").refused
             return MQTTException(refused(self._host, not self._key, self._accepted))
         except (ImportError, MemoryError):
             return e
@@ -962,7 +956,7 @@ class Device:
 
     def _wrong(self, call):
         # An argument, or the moment, of a call is wrong.
-        return self._fail(_load("iotc_reasons").WRONG[call])
+        return self._fail(load_once("iotc_reasons").WRONG[call])
 
     def _fail(self, e):
         # Notes what is wrong, an exception or a text; returns the error code.

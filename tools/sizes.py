@@ -55,7 +55,7 @@ BUDGETS = {
     "ibmiotf.device": Budget(19000, 32000, 14500, 19000),
     "ibmiotf.application": Budget(22500, 37000, 17100, 24000),
     # json_text, each acknowledgement judged alone, refusals told by what was true before.
-    "iotc": Budget(24500, 39500, 17000, 24000),
+    "iotc": Budget(24500, 37500, 17000, 24000),
     "teamviewer_iot": Budget(20000, 34000, 18000, 28000),
     "idigi_monitor_api": Budget(10500, 15500, 12000, 16500),
 }

@@ -36,7 +36,7 @@ PRINTED = {
         "b'HTTP/1.0 401 Unauthorized'",
         "['127.0.0.1']",
     ),
-    "azure.md": ("status 0", "0 None"),
+    "azure.md": ("status 0", None, "0 None"),
     "teamviewer.md": ("pushed 0",),
     "digi.md": (
         '"data":21.5',

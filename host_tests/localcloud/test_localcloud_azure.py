@@ -12,6 +12,7 @@ import urllib.request
 
 import azure_rig
 import pytest
+from cryptography import x509
 from azure_rig import (  # noqa: F401
     DEVICE,
     DEVICE_KEY,
@@ -196,6 +197,7 @@ def test_dps_moves_a_device_and_keeps_its_data(fresh):
 
 
 def dps_refused(rig, user=None, password=None, client_id=DEVICE, code=5, **options):
+    rig.azure.refuse = "connack"
     path = SCOPE + "/registrations/" + DEVICE
     password = token(DEVICE_KEY, path, skn="registration") if password is None else password
     with rig.raw(options.pop("tls", None)) as raw:
@@ -236,13 +238,17 @@ def test_dps_does_without_skn(fresh):
         raw.connect(DEVICE, user=user, password=token(DEVICE_KEY, path))
 
 
-def test_dps_can_answer_401_instead(fresh):
-    """As it has been seen to do: let in, and told at the first request."""
-    fresh.azure.refuse = "reply"
-    with fresh.dps(key=GROUP_KEY) as client:
+@pytest.mark.parametrize(
+    "options", [{"key": GROUP_KEY}, {"scope": "0neOTHER"}, {"registration": "unknown"}]
+)
+def test_dps_lets_a_wrong_token_in_and_answers_401(fresh, options):
+    """As it has been seen to do: told at the first request, in a form of its own."""
+    if "registration" in options:
+        fresh.do(fresh.azure.registry.unenrol, "default")
+    with fresh.dps(**options) as client:
         status, query, body = register(client)
     assert status == 401 and query == {"$rid": "1"}
-    assert body["errorCode"] == 401002 and body["message"] == "Unauthorized"
+    assert body["errorCode"] == 401000 and body["message"] == "Unauthorized"
     assert len(body["trackingId"]) == 32 and body["timestampUtc"].endswith("Z")
 
 
@@ -303,16 +309,33 @@ def test_a_token_that_ends_ends_the_connection(fresh):
         raw.connect(
             DEVICE,
             user=path + "/api-version=2019-03-31",
-            password=token(DEVICE_KEY, path, time.time() + 1.2, "registration"),
+            password=token(
+                DEVICE_KEY, path, time.time() + 1.2 - fresh.azure.grace, "registration"
+            ),
         )
         raw.closed()
     fresh.create()
     with fresh.hub() as client:
         client.sync()
-        fresh.do(fresh.azure.move_clock, 3599 - 60)
+        fresh.do(fresh.azure.move_clock, 3600 + fresh.azure.grace - 60)
         client.sync()
-        fresh.do(fresh.azure.move_clock, 3601)
+        fresh.do(fresh.azure.move_clock, 3600 + fresh.azure.grace + 1)
         client.closed()
+
+
+def test_a_clock_may_be_wrong_by_five_minutes(fresh):
+    """A token that ended less than that ago still lets in; a minute later it doesn't."""
+    fresh.create()
+    end = time.time() - 290
+    path = "%s/devices/%s" % (HUB, DEVICE)
+    with fresh.raw() as raw:
+        raw.connect(DEVICE, user=HUB_USER, password=token(DEVICE_KEY, path, end))
+        raw.sync()
+    refused(fresh, password=token(DEVICE_KEY, path, end - 60))
+    fresh.azure.grace = 3600
+    with fresh.raw() as raw:
+        raw.connect(DEVICE, user=HUB_USER, password=token(DEVICE_KEY, path, end - 60))
+        raw.sync()
 
 
 # ---- X.509 (1.9)
@@ -346,7 +369,12 @@ def enrol_certificate(rig, kind, issued):
 def test_a_certificate_stands_for_a_token(fresh, certificate, kind):
     issued, context = certificate
     with x509_connect(fresh, context, DPS_USER) as raw:
-        assert raw.read() == mq.Connack(5)
+        assert raw.read() == mq.Connack(0)
+        raw.subscribe((RES, 1))
+        status, _, body = register(raw)
+        assert (status, body["errorCode"], body["message"]) == (
+            401, 401002, "Invalid certificate.",
+        )  # fmt: skip
     enrol_certificate(fresh, kind, issued)
     with x509_connect(fresh, context, DPS_USER) as raw:
         assert raw.read() == mq.Connack(0)
@@ -359,6 +387,7 @@ def test_a_certificate_stands_for_a_token(fresh, certificate, kind):
 
 def test_a_certificate_of_somebody_else_does_not(fresh, certificate, tmp_path):
     issued, context = certificate
+    fresh.azure.refuse = "connack"
     enrol_certificate(fresh, "group", issued)
     other = fresh.authority.issue_client("sensor-02").write(str(tmp_path), "other")
     other = azure_rig.client_context(fresh, *other)
@@ -480,6 +509,7 @@ def test_five_documented_filters_and_no_more(fresh):
     fresh.create()
     with fresh.hub() as client:
         client.subscribe(*FILTERS, codes=[1, 1, 0, 1])
+        fresh.azure.filter_refusal = "suback"
         client.subscribe(("a/b", 0), ("#", 0), ("devices/other/messages/devicebound/#", 0),
             ("$iothub/twin/#", 0), codes=[0x80] * 4)  # fmt: skip
         client.subscribe((EVENTS + "#", 2), codes=[1])
@@ -487,6 +517,123 @@ def test_five_documented_filters_and_no_more(fresh):
         client.subscribe(FILTERS[0], codes=[1])
         client.send(mq.Unsubscribe(9, ["$iothub/twin/res/#"])).expect(mq.Unsuback(9))
         client.subscribe(("$iothub/methods/#", 2), codes=[1])
+
+
+@pytest.mark.parametrize(
+    "strange",
+    ["a/b", "#", "$iothub/twin/#", "devices/other/messages/devicebound/#", "$iothub/methods/+/#"],
+)
+def test_a_strange_filter_ends_the_connection(fresh, strange):
+    fresh.create()
+    with fresh.hub() as client:
+        client.send(mq.Subscribe(1, [(strange, 0)])).closed()
+
+
+def test_a_sixth_filter_ends_the_connection(fresh):
+    fresh.create()
+    with fresh.hub() as client:
+        client.subscribe(*FILTERS)
+        client.subscribe((EVENTS + "#", 1))
+        client.send(mq.Subscribe(1, [("$iothub/methods/#", 0)])).closed()
+
+
+def test_methods_may_be_subscribed_by_name(fresh):
+    fresh.create()
+    with fresh.hub() as client:
+        client.subscribe(("$iothub/methods/POST/reboot/#", 1), ("$iothub/methods/POST/blink/#", 0))
+        for name in ("blink", "reboot"):
+            call = fresh.start_invoke(name)
+            rid = client.read().topic.split("$rid=")[1]
+            client.send(mq.Publish("$iothub/methods/res/200/?$rid=" + rid, b""))
+            assert call.result(10) == (200, None)
+        with pytest.raises(Refused) as e:
+            fresh.invoke("other")
+        assert e.value.status == 404
+
+
+def test_the_device_endpoint_is_the_same_hub_by_another_name(fresh):
+    """Where TLS 1.3 is spoken; the token may be for either name, and the certificate has both."""
+    fresh.create()
+    other = HUB.replace(".azure-devices", ".device.azure-devices")
+    for signed in (HUB, other):
+        with fresh.raw() as raw:
+            raw.connect(
+                DEVICE,
+                user="%s/%s/?api-version=2021-04-12" % (other, DEVICE),
+                password=token(DEVICE_KEY, "%s/devices/%s" % (signed, DEVICE)),
+            )
+            raw.sync()
+            assert fresh.azure.hub.client_of(fresh.device()) is not None
+    with open(fresh.pki.server_pem, "rb") as f:
+        leaf = x509.load_pem_x509_certificate(f.read())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "*.device.azure-devices.net" in names.get_values_for_type(x509.DNSName)
+
+
+def test_a_quota_that_is_used_up_lets_nobody_in_until_tomorrow(fresh):
+    fresh.create()
+    fresh.azure.quota = 2
+    with fresh.hub() as client:
+        for pid in (1, 2):
+            client.send(mq.Publish(EVENTS, b"x", 1, pid=pid)).expect(mq.Puback(pid))
+        client.send(mq.Publish(EVENTS, b"x", 1, pid=3)).closed()
+    refused(fresh)
+    fresh.azure.grace = 3 * 86400
+    fresh.do(fresh.azure.move_clock, 86400)
+    with fresh.hub() as client:
+        client.send(mq.Publish(EVENTS, b"x", 1, pid=1)).expect(mq.Puback(1))
+    assert fresh.device().received == 3
+
+
+def test_answers_may_be_late(fresh):
+    """Each in its place, once, and in order with what comes after it."""
+    fresh.create()
+    azure = fresh.azure
+    for place in ("hub.connect", "hub.subscribe", "hub.telemetry", "hub.twin.get"):
+        azure.fail(place, delay=0.3)
+    azure.fail("dps.connect", delay=0.3)
+    azure.fail("dps.register", delay=0.3)
+
+    def took(do):
+        start = time.monotonic()
+        do()
+        return time.monotonic() - start
+
+    key = token(DEVICE_KEY, PATH)
+    with fresh.raw() as client:
+        assert took(lambda: client.connect(DEVICE, user=HUB_USER, password=key)) > 0.3
+        assert took(lambda: client.subscribe(*FILTERS)) > 0.3
+        assert took(
+            lambda: client.send(mq.Publish(EVENTS, b"x", 1, pid=1)).expect(mq.Puback(1))
+        ) > 0.3  # fmt: skip
+        assert took(lambda: twin(client)) > 0.3
+    made = []
+    assert took(lambda: made.append(fresh.dps())) > 0.3
+    with made[0] as client:
+        assert took(lambda: register(client)) > 0.3
+    assert not any(azure.failures_left(place) for place in azure_rig.azure_module.FAULTS)
+
+
+def test_dps_may_answer_anything_on_command(fresh):
+    azure = fresh.azure
+    azure.fail("dps.poll", failed=400207)
+    azure.fail("dps.poll", status=429, code=429001)
+    azure.fail("dps.poll", body={"status": "assigned", "registrationState": None})
+    with fresh.dps() as client:
+        operation = register(client)[2]["operationId"]
+        status, _, body = poll(client, operation)
+        assert (status, body["status"]) == (200, "failed")
+        assert body["registrationState"]["errorCode"] == 400207
+        assert poll(client, operation)[2]["errorCode"] == 429001
+        status, _, body = poll(client, operation)
+        assert (status, body) == (200, {"status": "assigned", "registrationState": None})
+
+
+def test_dps_tells_a_hubs_connection_profile(fresh):
+    record = dict(fresh.azure.registry.enrolments["default"], connection_profile="mqttV5")
+    fresh.do(fresh.azure.enrol, "default", record)
+    with fresh.dps() as client:
+        assert assigned(fresh, client)["registrationState"]["connectionProfile"] == "mqttV5"
 
 
 def test_the_documents_sdk_spells_two_of_them_otherwise(fresh):
@@ -512,7 +659,7 @@ def test_telemetry_is_kept_with_its_properties(fresh):
         client.send(mq.Publish(EVENTS, b"kept", 1, True, pid=4)).expect(mq.Puback(4))
     bag = {"$.ct": "application/json", "$.ce": "utf-8", "a&b": "1+2", "flag": None, "e": ""}
     assert fresh.telemetry(3) == [
-        (b"{}", bag), (b"\xff", {"mode": "eco"}), (b"kept", {"mqtt-retain": "true"}),
+        (b"{}", bag), (b"\xff", {"?mode": "eco"}), (b"kept", {"mqtt-retain": "true"}),
     ]  # fmt: skip
 
 
@@ -729,6 +876,21 @@ def test_messages_have_limits(fresh):
     fresh.do(fresh.azure.move_clock, 7203)
     fresh.send(b"and again")
     assert [f["status"] for f in fresh.azure.feedback] == ["Expired"]
+
+
+def test_a_message_is_never_dropped_for_being_delivered_often(fresh):
+    """The count rises when a message is abandoned, and MQTT can't do that: it only expires."""
+    fresh.create()
+    fresh.send(b"patient", "full")
+    for _ in range(15):
+        with fresh.hub() as client:
+            client.subscribe(*FILTERS)
+            assert client.read().payload == b"patient"
+    assert len(fresh.device().messages) == 1 and fresh.azure.feedback == []
+    with fresh.hub() as client:
+        client.subscribe(*FILTERS)
+        client.send(mq.Puback(client.read().pid)).sync()
+    assert [f["status"] for f in fresh.azure.feedback] == ["Success"]
 
 
 # ---- failures on command

@@ -8,6 +8,7 @@ import stat
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
@@ -74,6 +75,21 @@ def test_key_types(tmp_path, key_type, kind):
     assert client.key_pem.startswith(b"-----BEGIN %s PRIVATE KEY" % key_type.upper().encode())
     with pytest.raises(ValueError, match="ec or rsa"):
         pki.make_key("dsa")
+
+
+def test_with_rsa_there_is_an_authority_in_between(tmp_path):
+    """As with public services: the server shows it, and a client needs the root alone."""
+    made = pki.Pki(str(tmp_path), ["a.example"], key_type="rsa")
+    with open(made.server_pem, "rb") as f:
+        leaf, between = x509.load_pem_x509_certificates(f.read())
+    root = made.authority.certificate
+    between.verify_directly_issued_by(root)
+    leaf.verify_directly_issued_by(between)
+    assert between.subject != root.subject and root.issuer == root.subject
+    with pytest.raises((ValueError, InvalidSignature)):
+        leaf.verify_directly_issued_by(root)
+    again = pki.Pki(str(tmp_path), ["a.example"], key_type="rsa")
+    assert again.issuing.certificate == between and again.authority.certificate == root
 
 
 def test_files_are_der_and_pem_of_the_same_and_keys_are_private(tmp_path):

@@ -10,7 +10,9 @@ import hmac
 import json
 import pathlib
 import re
+import shutil
 import ssl
+import tempfile
 import textwrap
 import time
 import urllib.error
@@ -137,10 +139,25 @@ class Rig:
         return client.subscribe(("$dps/registrations/res/#", 1))
 
 
+_made = []  # the temporary directory with this process's certificates
+
+
+def certificates(directory):
+    """
+    A pki.Pki of RSA, as the real services have it, in this directory. Its keys take half a second
+    to make: they are made once.
+    """
+    if not _made:
+        _made.append(tempfile.TemporaryDirectory())
+        pki.Pki(_made[0].name, azure_module.NAMES, "rsa")
+    shutil.copytree(_made[0].name, str(directory), dirs_exist_ok=True)
+    return pki.Pki(str(directory), azure_module.NAMES, "rsa")
+
+
 @contextlib.contextmanager
 def running(directory, hubs=(HUB, OTHER_HUB), records=None, **options):
     """A Rig. directory: for certificates."""
-    keys = pki.Pki(str(directory), azure_module.NAMES)
+    keys = certificates(directory)
     context = keys.server_context(ask_client=True)
     with Background() as background:
 

@@ -81,8 +81,8 @@ def make_parser(parts):
     parser.add_argument(
         "--key-type",
         choices=("ec", "rsa"),
-        default="ec",
-        help="of certificates: ec is ECDSA P-256, rsa is RSA 2048 (default: %(default)s)",
+        help="of certificates: ec is ECDSA P-256, rsa is RSA 2048 (default: rsa, as the real "
+        "services have it; the TeamViewer agent has ec)",
     )
     parser.add_argument(
         "--open-broker",

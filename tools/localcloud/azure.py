@@ -48,6 +48,7 @@ NAMES = (
     "global.azure-devices-provisioning.net",
     "*.azure-devices-provisioning.net",
     "*.azure-devices.net",
+    "*.device.azure-devices.net",  # where TLS 1.3 is spoken
 )
 DPS_HOST = "global.azure-devices-provisioning.net"
 # The documents ask for skn=registration; Microsoft's Python client leaves it out and is let in.
@@ -55,21 +56,29 @@ DPS_POLICIES = ("registration", None)
 KEEPALIVE_CAP = 1767  # seconds that Hub's load balancer lets a line be idle
 MAX_SUBSCRIPTIONS = 5
 METHOD_SIZE = 131072
+# Seconds by which a clock may be wrong: so long after its end a token still lets in, and so long a
+# connection lives on (5 to 10 minutes have been seen).
+GRACE = 300
+DAY = 86400  # seconds that a quota is for
 
 # Places where a failure can be ordered, and how it may look:
 #   connack (int)                  the CONNECT is refused with this code
 #   status (int), retry_after (s)  the request is answered so
+#   code (int)                     its six-digit error code, beside status
+#   failed (int)                   DPS: the registration has failed with this code
+#   body (JSON)                    DPS answers with this body; status then defaults to 200
+#   delay (s)                      the answer (CONNACK, SUBACK, PUBACK ...) comes that much later
 #   silent (true)                  the request is not answered
 #   close (true)                   the connection is closed instead
 FAULTS = {
-    "dps.connect": "connack silent close",
-    "dps.register": "status retry_after silent close",
-    "dps.poll": "status retry_after silent close",
-    "hub.connect": "connack silent close",
-    "hub.subscribe": "status silent close",
-    "hub.telemetry": "close",
-    "hub.twin.get": "status silent close",
-    "hub.twin.patch": "status silent close",
+    "dps.connect": "connack delay silent close",
+    "dps.register": "status code body failed retry_after delay silent close",
+    "dps.poll": "status code body failed retry_after delay silent close",
+    "hub.connect": "connack delay silent close",
+    "hub.subscribe": "status delay silent close",
+    "hub.telemetry": "delay close",
+    "hub.twin.get": "status delay silent close",
+    "hub.twin.patch": "status delay silent close",
     "hub.method": "close",
 }
 
@@ -139,8 +148,11 @@ class Azure:
 
     hubs: host names; the first is where devices go unless their enrolment says otherwise.
     retry_after: seconds DPS asks for between polls; polls: how many are answered "assigning".
-    refuse: "connack" or "reply": how DPS refuses a wrong token or an unknown registration. (The
-    real one has been seen to let it in and answer 401; which one when is unconfirmed.)
+    refuse: "reply" or "connack": how DPS refuses a wrong token or an unknown registration. The
+    real one has been seen to let it in and answer 401; a refusal by CONNACK is documented, too.
+    filter_refusal: "close" or "suback": how Hub refuses a filter it doesn't know, or a sixth one.
+    quota: messages that a hub takes a day from all devices, 0 for any number; when they are used
+    up it lets nobody in. grace: seconds that a token is good for after its end.
     trust: called with the PEM of a certificate that TLS shall accept from a client.
     """
 
@@ -150,7 +162,11 @@ class Azure:
         self.trust = trust
         self.retry_after = 1
         self.polls = 0
-        self.refuse = "connack"
+        self.refuse = "reply"
+        self.filter_refusal = "close"
+        self.quota = 0
+        self.grace = GRACE
+        self._spent = {}  # (hub, day) -> messages
         self.feedback = []  # of cloud-to-device messages: {"device", "message", "status"}
         self.events = asyncio.Event()  # set, and replaced, whenever telemetry came in
         self._faults = {}
@@ -213,6 +229,18 @@ class Azure:
             return fault.how
         return {}
 
+    # ---- quota
+
+    def spend(self, hub):
+        """A message for this hub: is it within the day's quota?"""
+        day = hub, int(self.now()) // DAY
+        self._spent[day] = self._spent.get(day, 0) + 1
+        return not self.quota or self._spent[day] <= self.quota
+
+    def spent_all(self, hub):
+        day = hub, int(self.now()) // DAY
+        return bool(self.quota) and self._spent.get(day, 0) >= self.quota
+
     # ---- the service side
 
     def enrol(self, name, record):
@@ -271,7 +299,7 @@ class Azure:
         body = b"" if payload is None else json.dumps(payload).encode()
         if len(body) > METHOD_SIZE:
             raise Refused(413, "a method's body has at most 128 KB")
-        client = self.hub.listener(device, Hub.METHODS)
+        client = self.hub.listener(device, Hub.METHODS, name)
         if client is None:
             raise Refused(404, "the device is not online", 404103)
         self._rid += 1
@@ -329,7 +357,7 @@ class _Side(Service):
         self._arm(client)
 
     def _arm(self, client):
-        left = client.data["ends"] - self.azure.now()
+        left = client.data["ends"] + self.azure.grace - self.azure.now()
         if left <= 0:
             client.close("its token has ended", "service", 401003)
             return
@@ -352,12 +380,22 @@ class _Side(Service):
         if client.data and "timer" in client.data:
             client.data["timer"].cancel()
 
-    def ordered(self, place, client, name):
-        """A CONNECT's ordered failure: CONNACK code, a coroutine for silence, None for none."""
+    def ordered(self, place, client, name, go_on):
+        """
+        A CONNECT's ordered failure: CONNACK code, or a coroutine for silence and delays. go_on: is
+        called for the code when there is none.
+        """
         how = self.azure.fault(place, name)
         if how.get("silent"):
             return asyncio.sleep(3600, mq.UNAVAILABLE)
-        return how.get("connack")
+        if how.get("delay"):
+            return self._later(how["delay"], lambda: how.get("connack") or go_on())
+        return how["connack"] if "connack" in how else go_on()
+
+    @staticmethod
+    async def _later(seconds, do):
+        await asyncio.sleep(seconds)
+        return do()
 
     @staticmethod
     def refuse(client, why):
@@ -393,10 +431,13 @@ class Dps(_Side):
 
     def authenticate(self, client, password):
         client.clean = True
+        registration = self._USER.fullmatch(client.user).group(2)
+        return self.ordered(
+            "dps.connect", client, registration, lambda: self._let_in(client, password)
+        )
+
+    def _let_in(self, client, password):
         scope, registration, _, version, _ = self._USER.fullmatch(client.user).groups()
-        ordered = self.ordered("dps.connect", client, registration)
-        if ordered is not None:
-            return ordered
         if (
             not self._ID.fullmatch(registration)
             or client.client_id.lower() != registration.lower()
@@ -409,7 +450,9 @@ class Dps(_Side):
         if why is not None:
             if self.azure.refuse == "connack":
                 return self.refuse(client, why)
-            client.data["refused"] = why
+            log.info("%r will be refused: %s", client, why)
+            wrong = (401000, "Unauthorized") if password else (401002, "Invalid certificate.")
+            client.data["refused"] = wrong
         return mq.ACCEPTED
 
     def _why_not(self, client, scope, registration, password):
@@ -423,7 +466,8 @@ class Dps(_Side):
         for name, keys in registry.keys_for(registration):
             path = "%s/registrations/%s" % (scope, registration)
             text = password.decode("utf-8", "replace")
-            why, token = why_not(text, path, keys, self.azure.now(), DPS_POLICIES, 3)
+            now = self.azure.now() - self.azure.grace
+            why, token = why_not(text, path, keys, now, DPS_POLICIES, 3)
             if token is not None:
                 client.data.update(name=name, keys=keys)
                 self.await_end(client, token)
@@ -473,14 +517,26 @@ class Dps(_Side):
         poll = match.group(1).startswith("GET")
         how = self.azure.fault("dps.poll" if poll else "dps.register", client.data["id"])
         if how.get("silent"):
-            return
+            return None
+        if how.get("delay"):
+            return self._later(
+                how["delay"], lambda: self._answer(client, packet, poll, query, rid, how)
+            )
+        return self._answer(client, packet, poll, query, rid, how)
+
+    def _answer(self, client, packet, poll, query, rid, how):
         after = how.get("retry_after")
         try:
-            if "status" in how:
-                raise Refused(how["status"], "ordered by a test")
-            if client.data.get("refused"):
-                raise Refused(401, "Unauthorized", 401002)
-            if poll:
+            if "body" in how:
+                status, body = how.get("status", 200), how["body"]
+            elif "failed" in how:
+                status, body = 200, self._failed(client, how["failed"])
+            elif "status" in how:
+                raise Refused(how["status"], "ordered by a test", how.get("code"))
+            elif client.data.get("refused"):
+                code, text = client.data["refused"]
+                raise Refused(401, text, code)
+            elif poll:
                 status, body = self._poll(client, query.get("operationId"))
             else:
                 status, body = self._register(client, packet.payload)
@@ -494,6 +550,16 @@ class Dps(_Side):
         subscription = client.session.subscriptions.get(self.RESPONSES)
         if subscription is not None:
             client.publish(topic, json.dumps(body).encode(), min(packet.qos, subscription.qos))
+
+    @staticmethod
+    def _failed(client, code):
+        state = {
+            "registrationId": client.data["id"],
+            "status": "failed",
+            "errorCode": code,
+            "errorMessage": "ordered by a test",
+        }
+        return {"operationId": "5.0", "status": "failed", "registrationState": state}
 
     def _register(self, client, payload):
         body = load_json(payload) if payload.strip() else {}
@@ -541,9 +607,13 @@ class Hub(_Side):
     """
     IoT Hub over MQTT (1.6 to 1.8), for all hubs of the registry: the user name tells which.
 
-    Choices where the sheet has "unconfirmed": CONNACK 5 for every refusal; an unknown or a sixth
-    filter gets 0x80; an undocumented topic, an oversize message and QoS 2 close the connection;
-    keep-alive 0 counts as 1767 s; twin and method subscriptions belong to the session.
+    Every refusal of a CONNECT is CONNACK 5: a wrong token, an unknown or disabled device, a quota
+    that is used up. An unknown or a sixth filter closes the connection (azure.filter_refusal).
+    Choices where the sheet has "unconfirmed": an undocumented topic, an oversize message and QoS 2
+    close the connection; keep-alive 0 counts as 1767 s; twin and method subscriptions belong to
+    the session.
+
+    A hub answers to <name>.device.azure-devices.net as well, where it speaks TLS 1.3.
     """
 
     name = "azure-hub"
@@ -552,6 +622,7 @@ class Hub(_Side):
     _EVENTS = re.compile(r"devices/([^/]+)/messages/events/(.*)", re.S)
     _TWIN = re.compile(r"\$iothub/twin/(GET|PATCH/properties/reported)/\?(.*)", re.S)
     _METHOD = re.compile(r"\$iothub/methods/res/(-?[0-9]{1,9})/\?(.*)", re.S)
+    _METHOD_FILTER = re.compile(r"\$iothub/methods/POST/([^/+#]+)/#")
 
     def __init__(self, azure):
         super().__init__(azure)
@@ -559,27 +630,38 @@ class Hub(_Side):
 
     def claims(self, client):
         match = self._USER.fullmatch(client.user or "")
-        return match is not None and match.group(1).lower() in self.registry.hubs
+        return match is not None and self.hub_name(match.group(1)) in self.registry.hubs
+
+    @staticmethod
+    def hub_name(host):
+        """The hub that a client means: the device endpoint's name is another one for it."""
+        return host.lower().replace(".device.azure-devices.net", ".azure-devices.net")
 
     def session_key(self, client):
         return client.data["host"] + "/" + client.data["id"]
 
     def authenticate(self, client, password):
+        device_id = self._USER.fullmatch(client.user).group(2)
+        return self.ordered(
+            "hub.connect", client, device_id, lambda: self._let_in(client, password)
+        )
+
+    def _let_in(self, client, password):
         host, device_id, module, _, version, more = self._USER.fullmatch(client.user).groups()
-        ordered = self.ordered("hub.connect", client, device_id)
-        if ordered is not None:
-            return ordered
+        hub = self.hub_name(host)
         if module is not None or client.client_id != device_id:
             return self.refuse(client, "the client id is the device id (modules are not served)")
         if not Dps.VERSION.fullmatch(version):
             return self.refuse(client, "api-version %r" % version)
-        device = self.registry.find(device_id, host)
+        if self.azure.spent_all(hub):
+            return self.refuse(client, "the day's quota of %s is used up" % hub)
+        device = self.registry.find(device_id, hub)
         if device is None:
             return self.refuse(client, "there is no such device in %s" % host)
         if not device.enabled:
             return self.refuse(client, "the device is disabled")
         client.data = {
-            "host": host.lower(),
+            "host": hub,
             "id": device_id,
             "device": device,
             "preview": version.endswith("-preview"),
@@ -601,10 +683,14 @@ class Hub(_Side):
         return mq.ACCEPTED
 
     def _await_token(self, client, device, host, password):
-        path = "%s/devices/%s" % (host, device.id)
         text = password.decode("utf-8", "replace")
-        now = self.azure.now()
-        why, token = why_not(text, path, device.keys, now)
+        now = self.azure.now() - self.azure.grace
+        # A token may be for either of the hub's names.
+        for name in dict.fromkeys((host.lower(), self.hub_name(host))):
+            path = "%s/devices/%s" % (name, device.id)
+            why, token = why_not(text, path, device.keys, now)
+            if token is not None:
+                break
         if token is None:
             for name, key in self.registry.policies.items():
                 other, token = why_not(text, path, [key], now, (name,))
@@ -629,10 +715,17 @@ class Hub(_Side):
         what = self._filter(client, filter)
         mine = client.session.subscriptions
         full = filter not in mine and len(mine) >= MAX_SUBSCRIPTIONS
+        if "delay" in how:
+            client.data["suback"] = asyncio.ensure_future(asyncio.sleep(how["delay"]))
         if what is None or full or "status" in how:
             log.info("%r: filter %r refused", client, filter)
+            if self.azure.filter_refusal == "close" and "status" not in how:
+                raise Close("a %s filter: %r" % ("sixth" if full else "strange", filter), 400000)
             return mq.SUBACK_FAILURE
         return min(qos, 1)
+
+    def suback_waits(self, client):
+        return client.data.pop("suback", None)
 
     @staticmethod
     def _filter(client, filter):
@@ -640,6 +733,8 @@ class Hub(_Side):
         own = "devices/%s/messages/" % client.data["id"]
         if filter.startswith(own):
             return {"devicebound/#": "bound", "events/#": "events"}.get(filter[len(own) :].lower())
+        if Hub._METHOD_FILTER.fullmatch(filter):
+            return Hub.METHODS
         return {
             "$iothub/twin/res/#": "res",
             "$iothub/twin/PATCH/properties/desired/#": "desired",
@@ -647,10 +742,12 @@ class Hub(_Side):
             "$iothub/methods/#": Hub.METHODS,
         }.get(filter)
 
-    def _subscription(self, client, what):
+    def _subscription(self, client, what, method=None):
         for filter, subscription in client.session.subscriptions.items():
             if self._filter(client, filter) == what:
-                return subscription
+                named = Hub._METHOD_FILTER.fullmatch(filter)
+                if named is None or named.group(1) == method:
+                    return subscription
         return None
 
     def subscribed(self, client, filter, code):
@@ -689,11 +786,14 @@ class Hub(_Side):
         return match.group(2) if match and match.group(1) == client.data["id"] else None
 
     def _on_telemetry(self, client, packet):
-        self.azure.fault("hub.telemetry", client.data["id"])
+        how = self.azure.fault("hub.telemetry", client.data["id"])
         bag = self._events(client, packet.topic)
         if bag is None:
             raise Close("%s may not publish to %r" % (client.data["id"], packet.topic))
-        properties = parse_bag(bag)
+        # From a device a "?" in front belongs to the first property's name.
+        properties = parse_bag(bag, False)
+        if not self.azure.spend(client.data["host"]):
+            raise Close("the day's quota is used up", 403002)
         if packet.retain:
             properties["mqtt-retain"] = "true"
         try:
@@ -701,7 +801,11 @@ class Hub(_Side):
         except Refused as e:
             raise Close(str(e))
         self.azure.telemetry_came()
-        return self.registry.durable()
+        kept = self.registry.durable()
+        if "delay" not in how:
+            return kept
+        late = asyncio.ensure_future(asyncio.sleep(how["delay"]))
+        return late if kept is None else asyncio.gather(late, kept)
 
     def _on_twin(self, client, verb, query, packet):
         device = client.data["device"]
@@ -710,7 +814,15 @@ class Hub(_Side):
             raise Close("a twin request without $rid")
         how = self.azure.fault("hub.twin.get" if verb == "GET" else "hub.twin.patch", device.id)
         if how.get("silent"):
-            return
+            return None
+        if how.get("delay"):
+            return self._later(
+                how["delay"], lambda: self._answer_twin(client, verb, rid, packet, {})
+            )
+        return self._answer_twin(client, verb, rid, packet, how)
+
+    def _answer_twin(self, client, verb, rid, packet, how):
+        device = client.data["device"]
         more, body, kept = "", b"", None
         try:
             if "status" in how:
@@ -756,10 +868,12 @@ class Hub(_Side):
         session = self.sessions.get(device.hub + "/" + device.id)
         return session.client if session is not None else None
 
-    def listener(self, device, what):
-        """The device's connection, if it listens to that."""
+    def listener(self, device, what, method=None):
+        """The device's connection, if it listens to that (of methods: to this one)."""
         client = self.client_of(device)
-        return client if client is not None and self._subscription(client, what) else None
+        if client is None or not self._subscription(client, what, method):
+            return None
+        return client
 
     def hang_up(self, device, why):
         for hub in self.registry.hubs:

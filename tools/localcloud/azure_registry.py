@@ -21,10 +21,11 @@ TELEMETRY_KEPT = 10000  # messages of each device; the oldest go first
 C2D_PENDING = 50  # messages waiting for one device (IoT Hub, quotas)
 C2D_SIZE = 65536
 C2D_LIFE = 3600  # seconds
-C2D_DELIVERIES = 10
 MESSAGE_SIZE = 262144  # of telemetry: body and properties
 TWIN_SIZE = 32768  # of desired and of reported
 TWIN_DEPTH = 10
+REFUSALS = ("reply", "connack")  # how DPS says no to a wrong token
+FILTER_REFUSALS = ("close", "suback")  # how a hub says no to a filter
 INTEGERS = range(-(1 << 52), 1 << 52)
 
 
@@ -183,10 +184,13 @@ def why_not(text, path, keys, now, skn=(None,), folded=1):
 # ---- property bags (1.7, 1.8)
 
 
-def parse_bag(text):
-    """{"a": "1", "b": "", "c": None} of "a=1&b=&c"; one leading "?" is passed over."""
+def parse_bag(text, pass_over=True):
+    """
+    {"a": "1", "b": "", "c": None} of "a=1&b=&c". One leading "?" is passed over, or with
+    pass_over=False part of the first name.
+    """
     bag = {}
-    for pair in text[text.startswith("?") :].split("&"):
+    for pair in text[pass_over and text.startswith("?") :].split("&"):
         name, sep, value = pair.partition("=")
         if pair:
             bag[urllib.parse.unquote(name)] = urllib.parse.unquote(value) if sep else None
@@ -321,7 +325,8 @@ class Registry:
         group-x509:  ca (PEM)                  certificates that this CA has signed
         device:      keys, device_id           individual, symmetric
         device-x509: thumbprint, device_id     individual, one certificate (SHA-1, upper case)
-    and, all of them: hub (None: the first), desired (initial), payload (answered to the device).
+    and, all of them: hub (None: the first), desired (initial), payload (answered to the device),
+    connection_profile (of the hub, answered to the device; None: not a word about it).
     """
 
     def __init__(self, hubs, scope_id=None, group_key=None, records=None, clock=time.time):
@@ -384,7 +389,10 @@ class Registry:
 
     def enrol(self, name, record):
         """Add or replace an enrolment; returns the record. Refused(400) for an impossible one."""
-        base = {"enabled": True, "hub": None, "desired": {}, "payload": None, "device_id": None}
+        base = {
+            "enabled": True, "hub": None, "desired": {}, "payload": None, "device_id": None,
+            "connection_profile": None,
+        }  # fmt: skip
         record = dict(base, **record)
         kind = record.get("kind")
         if kind in ("group", "device"):
@@ -525,8 +533,11 @@ class Registry:
         }
         if device is not None:
             state.update(assignedHub=device.hub, deviceId=device.id, substatus=substatus)
-            if self.enrolments[name]["payload"] is not None:
-                state["payload"] = self.enrolments[name]["payload"]
+            record = self.enrolments[name]
+            if record["payload"] is not None:
+                state["payload"] = record["payload"]
+            if record.get("connection_profile") is not None:
+                state["connectionProfile"] = record["connection_profile"]
         return state
 
     # ---- messages
@@ -562,13 +573,13 @@ class Registry:
         return message
 
     def expire(self, device):
-        """Drop messages past their life or deliveries; their outcomes as (message, word)."""
-        gone = []
-        for message in list(device.messages):
-            if message["ends"] <= self.now():
-                gone.append((message, "Expired"))
-            elif message["deliveries"] > C2D_DELIVERIES:
-                gone.append((message, "DeliveryCountExceeded"))
+        """
+        Drop messages past their life; their outcomes as (message, word). However often one was
+        delivered: the count rises when a message is abandoned, which MQTT can't do.
+        """
+        gone = [
+            (message, "Expired") for message in device.messages if message["ends"] <= self.now()
+        ]
         for message, _ in gone:
             device.messages.remove(message)
         if gone:

@@ -22,19 +22,29 @@ the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
     GET    /feedback                           what became of cloud-to-device messages
     POST   /faults                             {"place", "count", "device", and azure.FAULTS' ways}
     DELETE /faults
-    POST   /settings                           {"retry_after", "polls", "refuse", "clock_offset"}
+    POST   /settings                           {"retry_after", "polls", "refuse", "filter_refusal",
+                                               "quota", "grace", "clock_offset"}
 """
 
 import asyncio
 import json
 
 from . import strict_json, web
-from .azure_registry import Refused
+from .azure_registry import FILTER_REFUSALS, REFUSALS, Refused
 
 BASE = web.CONTROL + "/azure"
 LONGEST_WAIT = 60  # seconds for one request for telemetry
 LONGEST_METHOD = 3600
-SETTINGS = {"retry_after": int, "polls": int, "refuse": str, "clock_offset": int}
+SETTINGS = {
+    "retry_after": int,
+    "polls": int,
+    "refuse": str,
+    "filter_refusal": str,
+    "quota": int,
+    "grace": int,
+    "clock_offset": int,
+}
+WORDS = {"refuse": REFUSALS, "filter_refusal": FILTER_REFUSALS}
 
 
 def add_to(site, azure):
@@ -238,6 +248,8 @@ class _Side:
         for name, value in (await _body(request)).items():
             if not isinstance(value, SETTINGS.get(name, ())) or isinstance(value, bool):
                 raise Refused(400, "settings: %s" % ", ".join(SETTINGS))
+            if name in WORDS and value not in WORDS[name]:
+                raise Refused(400, "%s: one of %s" % (name, ", ".join(WORDS[name])))
             if name == "clock_offset":
                 self.azure.move_clock(value)
             else:

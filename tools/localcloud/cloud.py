@@ -118,7 +118,7 @@ class Cloud:
             self._check_ports()
             self._open_state()
             names = [n for part in self._classes for n in part.names(options)]
-            self.pki = pki.Pki(os.path.join(self.state, "tls"), names, options.key_type)
+            self.pki = pki.Pki(os.path.join(self.state, "tls"), names, options.key_type or "rsa")
             self.tls = self.pki.server_context(ask_client=True)
             self.store = store.Store(os.path.join(self.state, "cloud.db"))
             self.sessions = store.SessionStore(self.store)

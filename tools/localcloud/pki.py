@@ -3,6 +3,8 @@ Certificates of the local cloud: its CA, the servers', clients', and deliberatel
 
 Made on first start into a directory (keys 0600, written whole or not at all) and made again when
 names are missing or the end is near. ECDSA P-256 unless RSA is asked for. PEM and DER of all.
+With RSA, as with the real services, a server's certificate is signed by an authority between it
+and the root: the server shows both, a client has the root. With ECDSA the root signs it.
 What clients need: ca.pem or ca.der. Stands on cryptography.
 """
 
@@ -102,40 +104,61 @@ class Authority:
     key_type: "ec" (P-256) or "rsa" (2048), for it and, unless said otherwise, for all it issues.
     """
 
-    def __init__(self, name="picolink local cloud CA", key_type="ec", _made=None):
+    def __init__(self, name="picolink local cloud CA", key_type="ec", _made=None, issuer=None):
         self.key_type = key_type
+        self.chain = b""  # what a server must show beside a certificate of this authority
         if _made is not None:
             self.certificate, self.key = _made
-            return
-        self.key = make_key(key_type)
+        else:
+            self._make(_name(name), issuer)
+        if issuer is not None:
+            self.chain = self.pem + issuer.chain
+
+    def _make(self, subject, issuer):
+        self.key = make_key(self.key_type)
         start, end = _span(None, None, CA_DAYS)
-        subject = _name(name)
-        self.certificate = (
+        public_key = self.key.public_key()
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(self.key.public_key())
+            .issuer_name(subject if issuer is None else issuer.certificate.subject)
+            .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(end)
-            .add_extension(x509.BasicConstraints(True, 0), True)
+            .add_extension(x509.BasicConstraints(True, self._levels_below(issuer)), True)
             .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False)
-            .sign(self.key, hashes.SHA256())
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), False)
+        )
+        if issuer is not None:
+            above = issuer.key.public_key()
+            builder = builder.add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(above), False
+            )
+        self.certificate = builder.sign(
+            self.key if issuer is None else issuer.key, hashes.SHA256()
         )
 
+    def _levels_below(self, issuer):
+        return 1 if issuer is None and self.key_type == "rsa" else 0
+
     @classmethod
-    def load(cls, directory, name="picolink local cloud CA", key_type="ec"):
-        """The CA kept in `directory` as ca.pem, ca.der and ca-key.pem; made when it is not there,
-        can't be read, ends soon or has another key type."""
-        pem = os.path.join(directory, "ca.pem")
-        key = os.path.join(directory, "ca-key.pem")
+    def load(
+        cls, directory, name="picolink local cloud CA", key_type="ec", issuer=None, file="ca"
+    ):
+        """
+        The CA kept in `directory` as <file>.pem, .der and -key.pem; made when it is not there,
+        can't be read, ends soon, has another key type or (a root) could sign no other authority.
+        issuer: the Authority above it, None for a root.
+        """
+        pem = os.path.join(directory, file + ".pem")
+        key = os.path.join(directory, file + "-key.pem")
         made = _read_pair(pem, key, key_type)
-        if made is not None:
-            return cls(name, key_type, made)
-        authority = cls(name, key_type)
+        if made is not None and _can_issue(made[0], issuer, key_type):
+            return cls(name, key_type, made, issuer)
+        authority = cls(name, key_type, issuer=issuer)
         write_private(key, _key_bytes(authority.key, serialization.Encoding.PEM))
-        write_public(os.path.join(directory, "ca.der"), authority.der)
+        write_public(os.path.join(directory, file + ".der"), authority.der)
         write_public(pem, authority.pem)
         return authority
 
@@ -221,7 +244,7 @@ class Authority:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_general_name(n) for n in names]), False
             )
-        return Issued(builder.sign(self.key, hashes.SHA256()), key)
+        return Issued(builder.sign(self.key, hashes.SHA256()), key, self.chain)
 
 
 class Pki:
@@ -237,12 +260,18 @@ class Pki:
         self.directory = directory
         self.names = list(dict.fromkeys(list(LOCAL_NAMES) + list(names)))
         self.authority = Authority.load(directory, key_type=key_type)
+        self.issuing = self.authority
+        if key_type == "rsa":
+            # What stands between the root and the server, as with every public service.
+            self.issuing = Authority.load(
+                directory, "picolink local cloud issuing CA", key_type, self.authority, "issuing"
+            )
         self.ca_pem = os.path.join(directory, "ca.pem")
         self.ca_der = os.path.join(directory, "ca.der")
         self.server_pem = os.path.join(directory, "server.pem")
         self.server_key = os.path.join(directory, "server-key.pem")
         if not self._server_is_good(key_type):
-            issued = self.authority.issue_server(self.names, common_name="picolink local cloud")
+            issued = self.issuing.issue_server(self.names, common_name="picolink local cloud")
             issued.write(directory, "server")
 
     def _server_is_good(self, key_type):
@@ -250,7 +279,7 @@ class Pki:
         if made is None:
             return False
         try:
-            made[0].verify_directly_issued_by(self.authority.certificate)
+            made[0].verify_directly_issued_by(self.issuing.certificate)
             has = made[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
             return False
@@ -313,6 +342,20 @@ def _write(path, data, mode):
     except BaseException:
         os.unlink(unfinished)
         raise
+
+
+def _can_issue(certificate, issuer, key_type):
+    """May a kept authority go on: a root sign one below it, another one still be its issuer's?"""
+    if key_type != "rsa":
+        return True
+    try:
+        if issuer is not None:
+            certificate.verify_directly_issued_by(issuer.certificate)
+            return True
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        return found.path_length != 0
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
 
 
 def _read_pair(pem, key_pem, key_type):

@@ -324,6 +324,9 @@ class Client(asyncio.Protocol):
             if subscription is not None:
                 made.append((text, subscription))
         wait = service.store.durable() if session.sid is not None else None
+        late = service.suback_waits(self)
+        if late is not None:
+            wait = late if wait is None else asyncio.gather(late, wait)
         self._acks.add(mq.Suback(packet.pid, codes).encode(), wait)
         for text, subscription in made:
             if subscription.pattern is not None and service.retained:

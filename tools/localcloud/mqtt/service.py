@@ -87,6 +87,9 @@ class Service:
         """
         return min(qos, self.max_qos), filter
 
+    def suback_waits(self, client):
+        """What the SUBACK of the filters just asked for has to wait for: None or a future."""
+
     def subscribed(self, client, filter, code):
         """The SUBACK that grants it is on its way (so is what was retained)."""
 

@@ -24,7 +24,7 @@ class Part(cloud.Part):
     def __init__(self, cloud):
         super().__init__(cloud)
         self.pki = pki.Pki(
-            os.path.join(cloud.state, "teamviewer"), key_type=cloud.options.key_type
+            os.path.join(cloud.state, "teamviewer"), key_type=cloud.options.key_type or "ec"
         )
         self.ca_file = os.path.join(self.pki.directory, "TeamViewerAuthority.crt")
         shutil.copyfile(self.pki.ca_pem, self.ca_file)
