@@ -17,7 +17,7 @@ import time
 from micropython import const
 
 from idigi_errors import BlockError, MonitorError
-from netstream import NetStream, load_once, tls_context
+from netstream import NetStream, host_port, load_once, tls_context
 
 _EPROTO = const(71)
 _ETIMEDOUT = const(110)
@@ -237,7 +237,7 @@ class PushSession:
     def _greet(self, head):
         # Dial, and ask the service to accept this session.
         stream = self._stream
-        _log("monitor %s: dialling %s:%d", self.monitor_id, stream.host, stream.port)
+        _log("monitor %s: dialling %s", self.monitor_id, host_port(stream.host, stream.port))
         yield from stream.open()
         yield from stream.send(self._request)
         stream.start_clock()
@@ -257,8 +257,8 @@ class PushSession:
     def _no_message(self):
         return OSError(
             _EPROTO,
-            "the server answered, but not with a push message: is %s:%d a Remote Manager push"
-            " port (3200, with TLS 3201)?" % (self._stream.host, self._stream.port),
+            "the server answered, but not with a push message: is %s a Remote Manager push port"
+            " (3200, with TLS 3201)?" % host_port(self._stream.host, self._stream.port),
         )
 
     def _read_message(self, head):
@@ -413,8 +413,9 @@ class push_client:
     """
     A user of Digi's cloud: makes and finds monitors over HTTPS, and listens to them.
 
-    username, password: str. hostname, ca_certs, port, push_port: None takes the class's own, which
-    a board may set once, in boot.py. ca_certs: the service's root certificate, file name or
+    username, password: str. hostname: a name or address, or a list of such, of which the next one
+    is dialled when one fails. hostname, ca_certs, port, push_port: None takes the class's own,
+    which a board may set once, in boot.py. ca_certs: the service's root certificate, file name or
     bytes, PEM or DER; or what netstream.tls_context() takes, a "server_hostname" in the dict is
     the name that the certificates carry. secure: False speaks HTTP and plain TCP, password
     included, so only on one's own network. workers: the old library's, not used.

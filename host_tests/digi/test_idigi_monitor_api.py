@@ -1391,6 +1391,63 @@ def test_backoff_starts_anew_only_after_a_connection_that_held(board, held):
     assert report["pauses"] == pytest.approx(wanted, abs=1)
 
 
+def test_pain_29_an_address_counts_once_the_service_has_answered(board):
+    """The first one takes TCP and closes; the second one is the service, and is dialled again."""
+
+    def serve(sock, number):
+        sock.sendall(ACCEPTED)
+        if number == 2:
+            sock.sendall(block(1, b"good"))
+            read_exactly(sock, 10)
+
+    with scripted(lambda sock, number: None) as dead:
+        with scripted(serve, "127.0.0.2", dead.port) as good:
+            report = board.run(
+                LOOP,
+                K=dict(dead.arguments(threads=False), hostname=["127.0.0.1", "127.0.0.2"]),
+                wanted=1,
+                take_skipped=False,
+            ).report
+            assert report["got"] == ["good"]
+            assert len(dead.requests) == 1
+            assert len(good.requests) == 3
+
+
+@pytest.mark.parametrize("hostname", ["::1", "[::1]"])
+def test_pain_43_ipv6(board, hostname):
+    """With or without brackets; the texts have them."""
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+
+    def play(sock, number):
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with contextlib.suppress(OSError):
+            sock.recv(1000)
+
+    listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    port = listener.getsockname()[1]
+    with listener:
+        thread = threading.Thread(target=lambda: play(listener.accept()[0], 0), daemon=True)
+        thread.start()
+        report = board.run(
+            PRELUDE
+            + """
+session = client.create_session(print, 5)
+run(lambda: session.error, client)
+report(text=str(session.error))
+""",
+            K={
+                "username": "u",
+                "password": "p",
+                "hostname": hostname,
+                "secure": False,
+                "push_port": port,
+                "threads": False,
+            },
+        ).report
+    assert "is [::1]:{} a Remote Manager push port".format(port) in report["text"]
+
+
 def test_explicit_mode_loses_nothing(board, digi):
     """
     Connections that break anywhere, a callback that now and then fails: every event is taken in

@@ -215,9 +215,9 @@ class Script:
     closed when it returns. requests: those ConnectRequests.
     """
 
-    def __init__(self, play):
+    def __init__(self, play, host="127.0.0.1", port=0):
         self._play = play
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, port))
         self._listener.settimeout(0.1)
         self.port = self._listener.getsockname()[1]
         self.requests = []
@@ -283,8 +283,8 @@ def nothing(sock, seconds=0.3):
 
 
 @contextlib.contextmanager
-def scripted(play):
-    script = Script(play)
+def scripted(play, host="127.0.0.1", port=0):
+    script = Script(play, host, port)
     try:
         yield script
     finally:
