@@ -191,7 +191,7 @@ SERVICES = (
     Service(
         name="cloud_azure",
         title="Azure, by cloud.py",
-        imports=("cloud_azure", "cloud", "resolver"),
+        imports=("cloud_azure", "cloud", "resolver", "iotc"),
         resident=("cloud_azure",),
         seldom=("cloud_azure_seldom",),
         stays=("iotc", "cloud"),
@@ -208,7 +208,7 @@ SERVICES = (
     Service(
         name="cloud_ibm",
         title="IBM IoT Foundation, by cloud.py",
-        imports=("cloud_ibm", "cloud", "resolver"),
+        imports=("cloud_ibm", "cloud", "resolver", "ibmiotf"),
         resident=("cloud_ibm",),
         seldom=("cloud_ibm_seldom", "cloud_ibm_watcher"),
         stays=("cloud",),
@@ -226,7 +226,7 @@ SERVICES = (
     Service(
         name="cloud_teamviewer",
         title="a TeamViewer IoT agent, by cloud.py",
-        imports=("cloud_teamviewer", "cloud", "resolver"),
+        imports=("cloud_teamviewer", "cloud", "resolver", "teamviewer_iot"),
         resident=("cloud_teamviewer",),
         seldom=("cloud_teamviewer_seldom", "cloud_teamviewer_metrics"),
         stays=("mqtt_link", "teamviewer_iot", "cloud"),
@@ -268,7 +268,7 @@ SERVICES = (
     Service(
         name="cloud_digi",
         title="Digi push monitors, by cloud.py",
-        imports=("cloud_digi", "cloud", "resolver"),
+        imports=("cloud_digi", "cloud", "resolver", "idigi_monitor_api"),
         resident=("cloud_digi",),
         stays=("idigi_monitor_api", "cloud"),
         knows=("digi",),
