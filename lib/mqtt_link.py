@@ -6,51 +6,122 @@
 # is allocated while idle; a packet longer than max_packet is skipped as it streams by; what the
 # broker has not acknowledged is kept and sent again after a reconnect.
 #
-# On a board each function costs about 90 bytes of heap before its first line: hence fewer and
-# longer ones here than elsewhere.
+# It fails safe: whatever is raised inside a step (no memory, Ctrl-C) ends the connection, and
+# nothing counts as sent, acknowledged or seen before it is.
 
+import gc
 import os
-from time import sleep_ms, ticks_diff, ticks_ms
+from errno import EALREADY, ENOBUFS, ENOTCONN, ETIMEDOUT
+from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
+
+try:
+    from _thread import allocate_lock
+except ImportError:
+    allocate_lock = None  # a port without threads
 
 try:
     from umqtt.simple import MQTTClient, MQTTException
 except ImportError:
     raise ImportError("umqtt.simple is missing: mpremote mip install umqtt.simple")
 
-from netstream import NetStream, tls_context
+from netstream import NetStream, load_once, tls_context
 
+# Where the link is. Only connect(), _dial(), _connect(), _enter_up(), _renew() and _hang_up()
+# change it; the picture is in docs/link.md.
+_OFF = const(0)  # disconnect() was called: stays away until connect()
+_PAUSING = const(1)  # waits for the next attempt (back-off)
+_DIALLING = const(2)  # address, TCP, TLS, WebSocket
+_GREETING = const(3)  # CONNECT is out, CONNACK awaited
+_UP = const(4)
+_RENEWING = const(5)  # up, but new messages wait: fresh credentials are due
+
+# First bytes of packets.
+_CONNECT = const(0x10)
 _CONNACK = const(0x20)
 _PUBLISH = const(0x30)
 _PUBACK = const(0x40)
 _PUBREC = const(0x50)
 _PUBREL = const(0x62)
-_PUBREL_HELD = const(2)  # in the window only: a PUBREL whose turn has not come
 _PUBCOMP = const(0x70)
 _SUBSCRIBE = const(0x82)
 _SUBACK = const(0x90)
 _UNSUBSCRIBE = const(0xA2)
 _UNSUBACK = const(0xB0)
 _PINGRESP = const(0xD0)
-_FROM_BROKER = b"\x20\x40\x50\x62\x70\x90\xb0\xd0"
-
+_TYPE = const(0xF0)
+_KIND = const(0xF6)  # without the flags DUP and RETAIN
+_PINGREQ = b"\xc0\0"
+_DISCONNECT = b"\xe0\0"
+# What a broker may send beside PUBLISH, and how long it is behind its head. A SUBACK is longer.
+_ANSWERS = {
+    _CONNACK: 2,
+    _PUBACK: 2,
+    _PUBREC: 2,
+    _PUBREL: 2,
+    _PUBCOMP: 2,
+    _SUBACK: 3,
+    _UNSUBACK: 2,
+    _PINGRESP: 0,
+}
+# Flags of a PUBLISH, and those that tell its QoS.
 _DUP = const(8)
+_QOS = const(6)
+_QOS2 = const(4)
+_RETAIN = const(1)
+
+# An item of the window is a bytearray, or a tuple of it and a payload sent from where it lies. The
+# bytearray: the packet id in two bytes, how many connections have ended on it, the packet.
+_TRIES = const(2)
+_PACKET = const(3)
+# A subscription: its filter with the length before it, qos or None to unsubscribe, and the call
+# that waits for its answer.
+_FILTER = const(0)
+_WANTED = const(1)
+_CALL = const(2)
+# Such a call: its packet id, how many filters are not answered, the worst code so far.
+_ID = const(0)
+_LEFT = const(1)
+_WORST = const(2)
+# What the socket had no room for: the buffer, from and to where, whether a packet begins there.
+_BUFFER = const(0)
+_FROM = const(1)
+_TO = const(2)
+_BEGINS = const(3)
+
+_REFUSED = const(0x80)  # in a SUBACK
+_GIVEN_UP = const(0xFF)  # for on_ack
+# Brokers hang up on a SUBSCRIBE of more filters (AWS: 8).
+_FILTERS_MAX = const(8)
+# A message on which so many connections in succession ended is given up.
+_TRIES_MAX = const(4)
 # A payload longer than this is not copied beside its header but sent from where it lies.
 _COPY_MAX = const(1024)
-# QoS 2 messages a broker may leave unreleased before it counts as broken (MQTT 3.1.1 sets no
-# limit).
-_UNRELEASED_MAX = const(256)
 _LENGTH_MAX = const(268435455)
+_ANSWERS_SIZE = const(64)  # bytes of answers that are gathered for one write
+# Writes of one packet in one step; the rest waits for the next.
+_PIECES_MAX = const(32)
+# How much of lwIP's 8000 bytes, which all connections share, may hold what nothing has been heard
+# of. Past half of it the broker is asked for a sign of life, past all of it nothing goes out.
+_UNHEARD_MAX = const(4096)
 # One wait inside do_next() lasts at most this many ms, so that no timer is missed.
 _WAIT_MAX = const(1000)
+# Deadlines are looked at so often (ms), or eight times in the shortest of them.
+_CHECK_MS = const(200)
 # ticks_ms() wraps after 12 days on 32-bit boards: a longer credential lifetime is renewed earlier
 # than it need be.
 _LIFETIME_MAX = const(432000)
+_LONG_AGO = const(0x1FFFFFFF)
 
-_ENOTCONN = const(107)
-_ENOBUFS = const(105)
-_ETIMEDOUT = const(110)
+# Bound once: a name of the module is found sooner than one of the language, and a tuple written
+# where it is used is made at each call.
+_len = len
+_TEXT_OR_BYTES = (str, bytes)
+_BYTES = (bytes, bytearray, memoryview)
+_NETWORK = (OSError, MQTTException)
+_IN_USE = "the link is in the middle of another call: try again later"
+_INTERRUPTED = OSError(-1, "a step of the link was interrupted")
 
 
 class Full(OSError):
@@ -60,26 +131,54 @@ class Full(OSError):
     """
 
 
-# Made once: a tuple written where it is used is made at each call.
-_BYTES = (bytes, bytearray, memoryview)
-
-
 def _encode(s, what):
     # UTF-8 bytes of a str; anything else must already be bytes.
     if isinstance(s, str):
         return s.encode()
     if isinstance(s, _BYTES):
+        if isinstance(s, memoryview) and len(s) and len(bytes(s[:1])) > 1:
+            return bytes(s)  # of an array: its length counts items
         return s
     raise ValueError(what + " must be str or bytes")
 
 
+def _is_text(s):
+    # Whether bytes are UTF-8 as 1.5.3 asks for: no surrogates, no longer form than needed, no NUL.
+    if not s or 0 < min(s) and max(s) < 0x80:
+        return True
+    try:
+        str(s, "utf-8")  # MicroPython looks at the structure only
+    except UnicodeError:
+        return False
+    first = 0
+    for c in s:
+        if (
+            not 0 < c < 0xF5
+            or c in b"\xc0\xc1"
+            or (first == 0xE0 and c < 0xA0)
+            or (first == 0xED and c > 0x9F)
+            or (first == 0xF0 and c < 0x90)
+            or (first == 0xF4 and c > 0x8F)
+        ):
+            return False
+        first = c
+    return True
+
+
+def _text(s, what):
+    # A str or bytes as MQTT's text: UTF-8, at most 65535 bytes.
+    s = bytes(_encode(s, what))
+    if len(s) > 65535 or not _is_text(s):
+        raise ValueError(what + ": UTF-8 of at most 65535 bytes, without NUL")
+    return s
+
+
 def _topic(s, qos, is_filter=False):
     # A topic or topic filter as bytes, by the rules of 4.7.
-    s = bytes(_encode(s, "topic"))
-    str(s, "utf-8")  # UnicodeError, which is a ValueError, for what is none (1.5.3-1)
+    s = _text(s, "topic")
     if qos not in (0, 1, 2):
         raise ValueError("qos: 0, 1 or 2")
-    if not 0 < len(s) < 65536 or b"\0" in s or not is_filter and (b"+" in s or b"#" in s):
+    if not s or not is_filter and (b"+" in s or b"#" in s):
         raise ValueError("topic: 1 to 65535 bytes without NUL, + or #")
     if is_filter:
         levels = s.split(b"/")
@@ -91,37 +190,57 @@ def _topic(s, qos, is_filter=False):
     return s
 
 
-def _put_head(buf, op, n):
-    # First byte and remaining length from index 2 on; returns the index behind them.
-    buf[2] = op
-    i = 3
+def _put_head(buf, op, n, topic=None):
+    # From index _PACKET on: first byte, remaining length, and the topic with its length. Returns
+    # the index behind them.
+    buf[_PACKET] = op
+    i = _PACKET + 1
     while n > 127:
         buf[i] = n & 127 | 128
         n >>= 7
         i += 1
     buf[i] = n
-    return i + 1
+    i += 1
+    if topic:
+        n = len(topic)
+        buf[i] = n >> 8
+        buf[i + 1] = n & 255
+        i += 2
+        buf[i : i + n] = topic
+        i += n
+    return i
 
 
 def _packet(op, body):
-    buf = bytearray(7)
-    return bytes(buf[2 : _put_head(buf, op, len(body))]) + body
+    buf = bytearray(8)
+    return bytes(buf[_PACKET : _put_head(buf, op, len(body))]) + body
 
 
 def _string(s):
     if len(s) > 65535:
-        raise OSError(-1, "client id, will, user or password over 65535 bytes")
+        raise ValueError("will or password over 65535 bytes")
     return bytes((len(s) >> 8, len(s) & 255)) + s
 
 
 def _head(item):
-    # Of a message in the window: 2 bytes of packet id, then the packet, with or without its
-    # payload.
+    # The bytearray of an item of the window.
     return item[0] if isinstance(item, tuple) else item
 
 
-def _since(t):
-    return ticks_diff(ticks_ms(), t)
+def _pop(items, i):
+    # Where the heap is locked a list that shrinks raises, but what is taken out is out by then.
+    item = items[i]
+    try:
+        items.pop(i)
+    except MemoryError:
+        pass
+    return item
+
+
+def _age(t):
+    # ms since the ticks t. Past 2**29 ms ticks_diff() turns negative.
+    t = ticks_diff(ticks_ms(), t)
+    return t if t >= 0 else _LONG_AGO
 
 
 def _random16():
@@ -148,17 +267,22 @@ class MQTTLink(MQTTClient):
         (bytes), a buffer's size; or that buffer itself, a bytearray that no other connected link
         uses.
     timeout: seconds for each wait (dialling, handshake, CONNACK, SUBACK, PINGRESP, a stalled
-        packet; acknowledgements: twice).
+        packet; acknowledgements: twice), counted from the last thing that moved.
     websocket: path for MQTT over WebSocket, such as "/mqtt" (needs websocket_stream.py).
     resolver: what looks names up, see netstream.NetStream; None: the port, which may block.
 
     Hooks, all None at first; those of the program's own callbacks that raise have their exception
-    come out of do_next(), and the message counts as taken. None of them may call do_next().
+    come out of do_next(), and the message counts as taken (but not after a MemoryError: that ends
+    the connection, and the message comes again). None of them may call do_next().
     on_up(session_present)
     on_down(error or None): a connection, or an attempt at one, has ended
     on_ack(pid, code): 0 to 2 = taken by the broker (for a SUBSCRIBE the granted QoS), 0x80 =
-        refused, 0xFF = given up by discard()
+        refused, 0xFF = given up, by discard() or because the broker hung up on it again and again
     on_skip(topic, size): a packet over max_packet was passed over (acknowledged, not delivered)
+
+    An interrupt's callback (micropython.schedule) and other threads may call publish(),
+    subscribe() and the like. In the middle of another call or step that is OSError(EALREADY), and
+    nothing has been done: try again later.
 
     Raises ValueError for an argument MQTT or TLS can't use.
     """
@@ -166,10 +290,6 @@ class MQTTLink(MQTTClient):
     backoff_ms = 1000  # longest wait before the first new attempt; doubled after each failure ...
     backoff_max_ms = 64000  # ... up to this. The wait is a random part of it (full jitter).
     on_up = on_down = on_ack = on_skip = error = None
-    _task = _raised = None
-    _seen = NetStream  # the topic last published to; this is none
-    _up = _stopped = _calling = _renewing = _flags = False
-    _failures = _wait = _sent = 0
 
     def __init__(
         self,
@@ -192,17 +312,20 @@ class MQTTLink(MQTTClient):
     ):
         if not 0 <= keepalive < 65536:
             raise ValueError("keepalive: 0 to 65535 s")
+        if user is not None:
+            _text(user, "user")
         Stream = NetStream
         if websocket:
             from websocket_stream import WebSocketStream as Stream
         if not port:
             port = (443 if ssl else 80) if websocket else 8883 if ssl else 1883
-        super().__init__(_encode(client_id, "client_id"), server, port, user, password, keepalive)
+        super().__init__(_text(client_id, "client_id"), server, port, user, password, keepalive)
         params = ssl if isinstance(ssl, dict) else ssl_params
+        context = tls_context(ssl, ssl_params)
         self._stream = Stream(
             server,
             port,
-            tls_context(ssl, ssl_params),
+            context,
             params.get("server_hostname"),
             timeout,
             resolver,
@@ -213,18 +336,76 @@ class MQTTLink(MQTTClient):
         self.window = window
         # A random start: after a reboot a durable session may still hold the low packet ids.
         self.pid = _random16()
+        self._free = 0  # how many ids behind `pid` are known to be in no use ...
+        self._counted_at = -1  # ... if that is `pid` still
+        self._state = _PAUSING
+        # 1 while somebody is at work on what follows. It is only changed between these two calls,
+        # which without threads do nothing.
+        self._busy = 0
+        self._enter = self._leave = ticks_ms
+        if allocate_lock:
+            lock = allocate_lock()
+            self._enter = lock.acquire
+            self._leave = lock.release
+        self._stepping = False  # inside do_next(), or a callback
+        self._broken = False  # set before what must not stop half-way, cleared after it
+        self._raised = None  # what a callback of the program raised in this step
+        self._untold = 0  # on_down has to hear yet of: 1 an end that was wanted, 2 the error
+        self._with_retain = False  # the message callback takes the retain flag, too
+        self._topic = (NetStream, b"")  # the topic last published to, as given and as sent
+        # What has come in, of which the bytes from _start to _end are not yet understood.
         self._rx = max_packet if isinstance(max_packet, bytearray) else bytearray(max_packet)
         self._view = memoryview(self._rx)
-        self._tx = bytearray(64)
-        # Unacknowledged messages in order: each as bytes (2 of packet id, then the packet) or as
-        # (such a head, payload); after PUBREC as a PUBREL. The first _sent of them went out on
-        # this connection.
+        self._start = self._end = 0
+        self._tail = None  # the part of _rx that the next read fills
+        # With TLS a read takes what the packet lacks and no more: MicroPython's readinto() reads
+        # on until there is nothing, and doesn't tell of an end of the stream that it came to.
+        self._exact = bool(context) and not websocket
+        self._tx = bytearray(64)  # a QoS 0 packet on its way
+        self._answers = bytearray(_ANSWERS_SIZE)  # gathered for one write, of which ...
+        self._gathered = 0  # ... so many bytes, and ...
+        self._owed = 0  # ... so many answers wait there or in _out
+        self._out = []  # what the socket had no room for
+        # Unacknowledged messages in order; the first _sent of them went out on this connection.
         self._window = []
-        # [filter, qos or None to unsubscribe, packet id of the call that waits for its answer or
-        # 0, broker was asked]
-        self._filters = []
+        self._sent = 0
+        self._filters = []  # subscriptions; this session of the broker was asked for the first ...
+        self._asked = 0  # ... of them
+        self._waiting = {}  # packet id of a SUBSCRIBE or UNSUBSCRIBE -> its filters
+        self._qos2 = None  # the module mqtt_qos2 once it is needed
         self._unreleased = []  # ids of QoS 2 messages received and not yet released
-        self._close()
+        self._undone = False  # drop() was called: the message being delivered comes again
+        self._warned = False  # told that the broker has no QoS 2
+        self._failures = 0  # attempts and short connections in succession that failed
+        self._wait = 0  # ms from _retry_at to the next attempt
+        self._retry_at = ticks_ms()
+        self._holding = False  # QoS 0 is kept, too, while credentials are renewed
+        self._present = False  # whether the broker had a session of ours
+        self._task = None  # the generator that dials
+        self._forget_connection()
+
+    def _forget_connection(self):
+        # What is true of one connection only. Takes no memory.
+        self._task = self._tail = None
+        self._start = self._end = self._gathered = self._owed = self._sent = self._asked = 0
+        self._skip = 0  # bytes still to come of a packet over max_packet, which is ...
+        self._skipped = None  # ... (topic, size, flags, packet id)
+        self._length = 0  # of the packet being understood, without its head
+        self._fresh = False  # _rx has what _parse() has not looked at
+        self._need = 2  # bytes that the packet in _rx lacks, as far as is known
+        self._held = False  # what is to go out waits for a sign of life
+        self._pinged = False  # since _pinged_at a PINGRESP is awaited
+        self._heard = False  # the broker has said something after its CONNACK
+        self._lifetime = 0  # ms from _up_at on after which to renew credentials; 0: never
+        # Ticks of: the last bytes in and out; the last that came or left a queue; the oldest
+        # message unacknowledged; the last SUBSCRIBE; the next look at the deadlines.
+        self._last_in = self._last_out = self._moved_at = ticks_ms()
+        self._acked_at = self._asked_at = self._pinged_at = self._up_at = self._check_at = (
+            self._last_in
+        )
+        self._waiting.clear()
+        while self._out:
+            _pop(self._out, -1)
 
     # -- what a program calls
 
@@ -238,7 +419,7 @@ class MQTTLink(MQTTClient):
         Return whether the broker has accepted the connection and nothing is known to be wrong with
         it.
         """
-        return self._up
+        return self._state >= _UP
 
     def set_callback(self, f, retained=False):
         """
@@ -246,14 +427,16 @@ class MQTTLink(MQTTClient):
         also the retain flag.
         """
         self.cb = f
-        self._flags = retained
+        self._with_retain = retained
 
     def set_last_will(self, topic, msg, retain=False, qos=0):
         """
         The message the broker sends for us if the connection ends without disconnect(); used from
-        the next connect on.
+        the next connect on. Raises ValueError for a topic MQTT forbids or a msg over 65535 bytes.
         """
-        super().set_last_will(_topic(topic, qos), _encode(msg, "msg"), retain, qos)
+        msg = _encode(msg, "msg")
+        _string(msg)
+        super().set_last_will(_topic(topic, qos), msg, retain, qos)
 
     def connect(self, clean_session=None, timeout=None):
         """
@@ -264,20 +447,23 @@ class MQTTLink(MQTTClient):
             first attempt: OSError, TLSError, MQTTException(code, text) for a refusal. do_next()
             goes on trying all the same; disconnect() ends that.
         """
-        if self._calling:
+        if self._stepping:
             raise OSError(-1, "connect() can't wait inside a callback")
+        if self._busy:
+            raise OSError(EALREADY, _IN_USE)
         if clean_session is not None:
             self.clean_session = clean_session
-        if self._up:
-            self._close()
-        self._stopped = False
+        if self._state >= _UP:
+            self._hang_up()
+        if self._state == _OFF:
+            self._state = _PAUSING
         self._wait = 0
+        self._retry_at = start = ticks_ms()
         self.error = None
-        start = ticks_ms()
-        while not self._up:
+        while self._state < _UP:
             self.do_next(100)
-            if timeout and _since(start) > timeout * 1000:
-                self._close(OSError(_ETIMEDOUT, "no connection within %s s" % timeout))
+            if timeout and _age(start) > timeout * 1000 and self._state < _UP:
+                self._hang_up(OSError(ETIMEDOUT, "no connection within %s s" % timeout))
             if self.error:
                 raise self.error
         return self._present
@@ -287,16 +473,22 @@ class MQTTLink(MQTTClient):
         Wait at most wait_ms for acknowledgements, send DISCONNECT, close, and stay away until
         connect(). Messages not acknowledged stay in the window.
         """
+        if self._busy:
+            raise OSError(EALREADY, _IN_USE)
         start = ticks_ms()
         try:
-            while self._up and not self._calling and (self._window or self._out or self._waiting):
-                left = wait_ms - _since(start)
-                if left <= 0:
+            while self._state >= _UP and not self._stepping:
+                left = wait_ms - _age(start)
+                if left <= 0 or not (self._window or self._out or self._waiting):
                     break
                 self.do_next(left)
         finally:
-            self._stopped = True
-            self._close()
+            while self._take():
+                sleep_ms(0)  # another thread is in the middle of something
+            try:
+                self._hang_up(None, _OFF)
+            finally:
+                self._busy = 0
 
     def drop(self, error):
         """
@@ -306,7 +498,15 @@ class MQTTLink(MQTTClient):
         For a program that can't go on with what came in. It may be called inside a callback: the
         message that is being delivered is not acknowledged then, and comes again.
         """
-        self._close(error)
+        if self._take():
+            raise OSError(EALREADY, _IN_USE)
+        try:
+            self._undone = True
+            if self._gathered and self._state >= _UP:
+                self._send_kept()  # the answers to what came before
+            self._hang_up(error)
+        finally:
+            self._busy = 0
 
     def publish(self, topic, msg, retain=False, qos=0, wait_ms=0):
         """
@@ -317,92 +517,89 @@ class MQTTLink(MQTTClient):
             broker has taken it. While offline, QoS 1 and 2 are kept for the next connection.
             Raises ValueError for a topic MQTT forbids (3.1.1, 4.7) or a message over 256 MB, Full
             when the window is full and stays so for wait_ms, OSError(ENOTCONN) for QoS 0 while
-            offline.
+            offline, OSError(EALREADY) from an interrupt or thread in the middle of another call,
+            MemoryError when there is no heap for it: nothing has been queued then.
         """
-        if topic is not self._seen or qos not in (0, 1, 2):
-            # Most programs publish to one topic again and again: it is looked through once.
-            self._name = _topic(topic, qos)
-            self._seen = topic if isinstance(topic, (str, bytes)) else NetStream
-        topic = self._name
+        last = self._topic
+        if topic is not last[0] or qos not in (0, 1, 2):
+            # Most programs publish to one topic again and again: it is looked through once. Both
+            # forms are changed at once, so that no interrupt finds one without the other.
+            last = (topic if isinstance(topic, _TEXT_OR_BYTES) else NetStream, _topic(topic, qos))
+            self._topic = last
         msg = _encode(msg, "msg")
-        size = len(topic) + (4 if qos else 2)
-        n = size + len(msg)
-        if n > _LENGTH_MAX:
-            raise ValueError("message over 256 MB")
-        kept = qos or self._renewing
-        if not (kept or self._up):
-            raise OSError(_ENOTCONN, "not connected, QoS 0 not sent")
         start = ticks_ms()
-        while len(self._window if kept else self._out) >= self.window:
-            left = wait_ms - _since(start)
-            if left <= 0 or self._calling:
-                raise Full(_ENOBUFS, "window full: %d unacknowledged" % self.window)
+        while True:
+            # Straight on until `try`: where there is no jump no interrupt and no Ctrl-C comes
+            # between, and the lock keeps out other threads.
+            self._enter()
+            busy, self._busy = self._busy, 1
+            self._leave()
+            try:
+                if busy:
+                    raise OSError(EALREADY, _IN_USE)
+                kept = qos or self._holding
+                if not kept and self._state < _UP:
+                    raise OSError(ENOTCONN, "not connected, QoS 0 not sent")
+                if _len(self._window if kept else self._out) < self.window:
+                    return self._queue(last[1], msg, retain, qos, kept)
+            finally:
+                self._enter()
+                broken, self._busy = self._broken, self._busy & busy
+                self._leave()
+                if broken and not busy:
+                    self._hang_up(_INTERRUPTED)
+            left = wait_ms - _age(start)
+            if left <= 0 or self._stepping:
+                raise Full(ENOBUFS, "window full: %d unacknowledged" % self.window)
             self.do_next(left)
-        apart = msg if len(msg) > _COPY_MAX else None
-        if not apart:
-            size = n
-        buf = self._tx
-        if kept:
-            buf = bytearray(size + 4 + (n > 127) + (n > 16383) + (n > 2097151))
-        elif len(buf) < size + 7:
-            buf = bytearray(size + 7)
-            if size <= 2 * _COPY_MAX:
-                self._tx = buf
-        i = _put_head(buf, _PUBLISH | qos << 1 | bool(retain), n)
-        n = len(topic)
-        buf[i] = n >> 8
-        buf[i + 1] = n & 255
-        i += 2
-        buf[i : i + n] = topic
-        i += n
-        pid = 0
-        if qos:
-            pid = self._next_pid()
-            buf[0] = buf[i] = pid >> 8
-            buf[1] = buf[i + 1] = pid & 255
-            i += 2
-        if not apart:
-            buf[i : i + len(msg)] = msg
-            i += len(msg)
-        try:
-            if kept:
-                self._window.append((buf, apart) if apart else buf)
-                if self._up:
-                    self._send()
-            else:
-                self._write(buf, 2, i)
-                if apart:
-                    self._write(apart, 0, len(apart))
-        except OSError as e:
-            self._close(e)
-        return pid
 
     def subscribe(self, topic, qos=0):
         """
         Subscribe, now if connected and again after every reconnect that finds no session; returns
         at once.
 
-        topic: a filter, or a list of (filter, qos) that goes out as one SUBSCRIBE. Returns the
-            packet id; on_ack(id, code) follows, 0x80 when the broker refused any of them. Raises
-            ValueError for a bad filter or qos.
+        topic: a filter, or a list of (filter, qos), which goes out as one SUBSCRIBE for each eight
+            of them. Returns the packet id; on_ack(id, code) follows, 0x80 when the broker refused
+            any of them. Raises ValueError for a bad filter or qos, or an empty list;
+            OSError(EALREADY) as publish() does.
         """
-        pid = self._next_pid()
         entries = []
-        for name, wanted in ((topic, qos),) if isinstance(topic, (str, bytes)) else topic:
-            entries.append([_topic(name, wanted or 0, True), wanted, pid, False])
-        for entry in entries:
-            self._filters = [f for f in self._filters if f[0] != entry[0]] + [entry]
-        if self._up and not self._renewing:
-            try:
-                self._subscribe()
-            except OSError as e:
-                self._close(e)
-        return pid
+        call = [0, 0, 0]
+        for name, wanted in ((topic, qos),) if isinstance(topic, _TEXT_OR_BYTES) else topic:
+            entries.append([_string(_topic(name, wanted or 0, True)), wanted, call])
+        if not entries:
+            raise ValueError("subscribe: an empty list")
+        call[_LEFT] = len(entries)
+        self._enter()
+        busy, self._busy = self._busy, 1
+        self._leave()
+        try:
+            if busy:
+                raise OSError(EALREADY, _IN_USE)
+            call[_ID] = self._next_pid()
+            self._filters.extend(entries)
+            # What the new ones replace is removed: if that fails, both are asked for.
+            for entry in entries:
+                i = 0
+                while self._filters[i] is not entry:
+                    if self._filters[i][_FILTER] == entry[_FILTER]:
+                        self._remove(i)
+                    else:
+                        i += 1
+            if self._state == _UP:
+                self._send_kept()
+        finally:
+            self._enter()
+            broken, self._busy = self._broken, self._busy & busy
+            self._leave()
+            if broken and not busy:
+                self._hang_up(_INTERRUPTED)
+        return call[_ID]
 
     def unsubscribe(self, topic):
         """
         Undo subscribe(topic), now or when connected again. Returns the packet id; on_ack(id, 0)
-        follows. Raises ValueError.
+        follows. Raises ValueError, OSError(EALREADY).
         """
         return self.subscribe(topic, None)
 
@@ -414,16 +611,27 @@ class MQTTLink(MQTTClient):
         heir: an MQTTLink, to another broker perhaps, that takes them over instead (no on_ack here)
             and sends them in their order, ids kept, as if they had never been sent. To be given
             before anything is published or subscribed there; its window may be exceeded so.
+        Raises OSError(EALREADY) as publish() does.
         """
-        window, self._window = self._window, []
-        self._sent = 0
+        if self._take():
+            raise OSError(EALREADY, _IN_USE)
+        try:
+            window = self._window
+            if heir:
+                heir._window.extend(window)
+                heir._free = 0
+                heir._qos2 = self._qos2
+            self._window = []
+            self._sent = 0
+        finally:
+            self._busy = 0
         for item in window:
             head = _head(item)
             if heir:
-                head[2] &= 0xF7  # without _DUP
-                heir._window.append(item)
-            else:
-                self._call(self.on_ack, head[0] << 8 | head[1], 0xFF)
+                head[_PACKET] &= ~_DUP
+                head[_TRIES] = 0
+            elif self.on_ack:
+                self._call(self.on_ack, head[0] << 8 | head[1], _GIVEN_UP)
 
     def do_next(self, wait_ms=0):
         """
@@ -433,38 +641,20 @@ class MQTTLink(MQTTClient):
             Returns True when something happened. Network trouble is never raised: `error` holds
             the last failure, on_down hears of it, the link dials again.
         """
-        if self._stopped or self._calling:
-            return False
-        stream = self._stream
-        wait_ms = max(0, min(wait_ms, _WAIT_MAX))
         worked = False
+        stepping, self._stepping = self._stepping, True
         try:
-            if self._up and not self._task:
-                worked = self._send() | self._read()
-                if wait_ms and not worked:
-                    stream.want = 5 if self._out else 1
-                    if stream.wait(wait_ms):
-                        worked = self._send() | self._read()
-                if self._up:
-                    self._check_time()
-            else:
-                left = self._wait - _since(self._retry_at)
-                if self._task:
-                    stream.wait(wait_ms)
-                elif left > 0:
-                    sleep_ms(min(left, wait_ms))
-                    return False
-                else:
-                    self._task = self._connect()
-                try:
-                    next(self._task)
-                except StopIteration:
-                    self._task = None
-                worked = self._up
-        except (OSError, MQTTException) as e:
-            self._close(e)
-            worked = True
-        if self._raised:
+            if stepping:
+                return False
+            if self._untold:
+                self._tell_down(self.error if self._untold > 1 else None)
+            if self._state:
+                worked = self._pass()
+                if wait_ms > 0 and not worked and self._pause(wait_ms):
+                    worked = self._pass()
+        finally:
+            self._stepping = stepping
+        if self._raised is not None:
             e, self._raised = self._raised, None
             raise e
         return worked
@@ -476,22 +666,172 @@ class MQTTLink(MQTTClient):
         """umqtt.simple's name for do_next(1000)."""
         return self.do_next(_WAIT_MAX)
 
+    # -- steps, and what guards them
+
+    def _take(self):
+        # Returns whether somebody else is at work.
+        self._enter()
+        busy, self._busy = self._busy, 1
+        self._leave()
+        return busy
+
+    def _send_kept(self):
+        # What is sent is kept safe already: that it fails ends the connection, and no more.
+        self._broken = True
+        try:
+            if self._asked < len(self._filters):
+                self._subscribe()
+            self._send()
+            self._broken = False
+        except Exception as e:
+            self._hang_up(e)
+
+    def _pass(self):
+        # Whatever goes wrong in one pass ends the connection. (With no heap left, to name two
+        # kinds of exception in a clause fails itself: the flag holds then.)
+        self._enter()
+        busy, self._busy = self._busy, 1
+        self._leave()
+        try:
+            if busy:
+                return False
+            if self._broken:
+                self._hang_up(_INTERRUPTED)
+            self._broken = True
+            worked = self._work() if self._state >= _UP else self._dial()
+            self._broken = False
+            return worked
+        except Exception as e:
+            self._hang_up(e)
+            return True
+        finally:
+            self._enter()
+            broken, self._busy = self._broken, self._busy & busy
+            self._leave()
+            if broken and not busy:
+                self._hang_up(_INTERRUPTED)
+
+    def _work(self):
+        worked = False
+        if self._out or self._gathered or self._asked < _len(self._filters):
+            worked = self._send()
+        elif self._sent < _len(self._window):
+            worked = self._send()
+        if self._read():
+            worked = True
+        if self._state >= _UP and not 0 < ticks_diff(self._check_at, ticks_ms()) <= _CHECK_MS:
+            self._check_time()
+        return worked
+
+    def _dial(self):
+        task = self._task
+        if not task:
+            window = self._window
+            if window and _head(window[0])[_TRIES] >= _TRIES_MAX:
+                self._settle(0, _GIVEN_UP)
+                return True
+            if self._wait > _age(self._retry_at):
+                return False
+            task = self._task = self._connect()
+            self._state = _DIALLING
+        try:
+            next(task)
+        except StopIteration:
+            self._task = None
+        return self._state >= _UP
+
+    def _pause(self, wait_ms):
+        # Waits until there may be something to do; returns whether there is.
+        wait_ms = min(wait_ms, _WAIT_MAX)
+        if self._state == _PAUSING:
+            wait_ms = min(wait_ms, self._wait - _age(self._retry_at))
+            if wait_ms > 0:
+                sleep_ms(wait_ms)
+            return False
+        stream = self._stream
+        if self._state >= _UP:
+            stream.want = 5 if self._out and not self._held else 1
+        try:
+            return stream.wait(wait_ms)
+        except OSError as e:
+            self._hang_up(e)
+            return False
+
     # -- telling the program
 
     def _call(self, f, *args):
-        # Runs a callback of the program. Its exception waits until the step is finished.
-        if f:
-            calling, self._calling = self._calling, True
-            try:
-                f(*args)
-            except Exception as e:
-                self._raised = e
-            finally:
-                self._calling = calling
+        # Runs a callback of the program. Its exception waits until the step is finished; but one
+        # for lack of memory may mean that it never ran.
+        if not f:
+            return
+        busy, self._busy = self._busy, 0
+        stepping, self._stepping = self._stepping, True
+        broken, self._broken = self._broken, False
+        try:
+            f(*args)
+        except MemoryError:
+            raise
+        except Exception as e:
+            self._raised = e
+        finally:
+            while busy and self._take():
+                sleep_ms(0)  # another thread has begun something meanwhile
+            self._broken = broken
+            self._stepping = stepping
+
+    def _tell_down(self, e):
+        self._untold = 0
+        try:
+            self._call(self.on_down, e)
+        except MemoryError:
+            self._untold = 2 if e else 1  # in the next step
+
+    def _settle(self, i, code):
+        # The message at i of the window is done with. If the program can't be told, it is not.
+        window = self._window
+        item = _pop(window, i)
+        sent = i < self._sent
+        self._sent -= sent
+        if not i:
+            self._acked_at = ticks_ms()
+        if not self.on_ack:
+            return
+        told = False
+        try:
+            head = _head(item)
+            self._call(self.on_ack, head[0] << 8 | head[1], code)
+            told = True
+        finally:
+            if not told and window is self._window:
+                window.insert(i, item)
+                self._sent += sent
 
     # -- connecting
 
     def _connect(self):
+        stream = self._stream
+        packet = self._connect_packet()
+        yield from stream.open()
+        yield from stream.send(packet)
+        packet = None
+        self._state = _GREETING
+        self._last_in = self._last_out = ticks_ms()
+        stream.start_clock()
+        while self._state == _GREETING:
+            if self._read():
+                stream.start_clock()
+            else:
+                stream.in_time("CONNACK")
+                yield
+        # Nothing behind the CONNACK has been looked at yet: the program hears of the connection
+        # first.
+        if self._state >= _UP:
+            self._call(self.on_up, self._present)
+        if self._state >= _UP:
+            self._send()
+            self._fresh = self._start < self._end
+
+    def _connect_packet(self):
         if self.credentials:
             try:
                 given = self.credentials()
@@ -508,404 +848,661 @@ class MQTTLink(MQTTClient):
             body += _string(self.lw_topic) + _string(self.lw_msg)
         if self.user is not None:
             flags |= 0x80
-            body += _string(_encode(self.user, "user"))
+            body += _string(_text(self.user, "user"))
             if self.pswd is not None:
                 flags |= 0x40
                 body += _string(_encode(self.pswd, "password"))
         head = b"\0\x04MQTT\x04" + bytes((flags, self.keepalive >> 8, self.keepalive & 255))
-        stream = self._stream
-        yield from stream.open()
-        yield from stream.send(_packet(0x10, head + body))
-        stream.start_clock()
-        self._last_in = self._last_out = ticks_ms()
-        while not self._up:
-            if not self._read():
-                stream.in_time("CONNACK")
-                yield
-        # Nothing behind the CONNACK has been looked at yet: the program hears of the connection
-        # first.
-        self._call(self.on_up, self._present)
-        if self._up:
-            self._subscribe()
-            self._send()
-            self._parse()
+        return _packet(_CONNECT, head + body)
 
-    def _subscribe(self):
-        # One SUBSCRIBE, and one UNSUBSCRIBE, for all filters of which this session of the broker
-        # does not know yet.
-        for op in (_SUBSCRIBE, _UNSUBSCRIBE):
-            entries = [
-                f for f in self._filters if not f[3] and (f[1] is None) is (op == _UNSUBSCRIBE)
-            ]
-            if entries:
-                pid = self._next_pid()
-                body = bytes((pid >> 8, pid & 255))
-                for f in entries:
-                    f[3] = True
-                    body += _string(f[0])
-                    if op == _SUBSCRIBE:
-                        body += bytes((f[1],))
-                self._waiting[pid] = entries
-                self._asked_at = ticks_ms()
-                body = _packet(op, body)
-                self._write(body, 0, len(body))
+    def _enter_up(self, present):
+        # The broker has accepted us. present: whether it has a session of ours.
+        self._stream.confirm()
+        self._state = _UP
+        self._holding = False
+        self._up_at = ticks_ms()
+        self._present = present
+        # It knows of the subscriptions that it has answered, if it has a session; they go first.
+        filters = self._filters
+        if present:
+            known = [f for f in filters if not f[_CALL]]
+            self._filters = filters = known + [f for f in filters if f[_CALL]]
+            self._asked = len(known)
+        for entry in filters:
+            if entry[_CALL]:
+                entry[_CALL][_LEFT] = entry[_CALL][_WORST] = 0
+        for entry in filters:
+            if entry[_CALL]:
+                entry[_CALL][_LEFT] += 1
+        if not present and self._qos2:
+            self._qos2.forget(self)
 
-    def _close(self, e=None):
+    def _hang_up(self, e=None, state=_PAUSING):
         # The connection, or an attempt at one, has ended: because of e, or because we wanted it
-        # to.
-        up = self._up
-        if e:
-            if up and _since(self._up_at) > self._stream.timeout_ms:
-                self._failures = 0
-            elif up and self._failures > 1:
-                e = OSError(
-                    e.args[0],
-                    "%s; soon after connecting, again: another client with this id?" % e.args[-1],
-                )
-            self.error = e
-            self._wait = (
-                min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms) * _random16()
-                >> 16
-            )
-            if self._wait < self._stream.retry_ms:
-                self._wait = self._stream.retry_ms
-            self._failures += 1
-        elif up and not self._out:
-            try:
-                self._stream.write(b"\xe0\0", 0, 2)
-            except OSError:
-                pass
+        # to. It never fails, though there may be no memory for words.
+        was_up = self._state >= _UP
+        self._broken = self._holding = False
+        if self._state:
+            self._state = state
+        if was_up and not e:
+            self._say_goodbye()
         self._stream.close()
-        for item in self._window[: self._sent]:
-            head = _head(item)
-            if head[2] & 0xF0 == _PUBLISH:
-                head[2] |= _DUP
-        self._task = self._tail = None  # _tail: where in _rx the next bytes go
-        self._retry_at = ticks_ms()
-        self._up = self._renewing = self._pinged = False
-        self._out = []  # [buffer, offset, end]: what the socket had no room for
-        self._waiting = {}  # packet id of a SUBSCRIBE or UNSUBSCRIBE -> its filters
-        # _start, _end: the unparsed part of _rx; _skip: bytes still to come of a packet over
-        # max_packet
-        self._sent = self._start = self._end = self._skip = self._lifetime = 0
-        if up or e:
-            self._call(self.on_down, e)
-
-    # -- sending
-
-    def _send(self):
-        # What waited for room, then what of the window was not sent on this connection. Returns
-        # whether anything went out.
-        out = self._out
-        worked = False
-        while out:
-            item = out[0]
-            n = self._stream.write(item[0], item[1], item[2] - item[1])
-            if not n:
-                return worked
-            worked = True
-            self._last_out = ticks_ms()
-            item[1] += n
-            if item[1] == item[2]:
-                out.pop(0)
-        window = self._window
-        while not out and self._sent < len(window) and not self._renewing:
-            worked = True
-            item = window[self._sent]
-            head = _head(item)
-            if not self._sent:
-                self._acked_at = ticks_ms()
-            if head[2] & 0xF6 == _PUBLISH:  # QoS 0, kept while credentials were renewed
-                window.pop(self._sent)
-            else:
-                self._sent += 1
-            if head[2] != _PUBREL_HELD:
-                self._write(head, 2, len(head))
-                if head is not item:
-                    self._write(item[1], 0, len(item[1]))
-        return worked
-
-    def _write(self, buf, start, end):
-        if not self._out:
-            n = self._stream.write(buf, start, end - start)
-            if n:
-                self._last_out = ticks_ms()
-            start += n
-            if start == end:
-                return
-        if buf is self._tx:
-            # It will be used again before this can go out.
-            buf = bytes(self._tx[start:end])
-            end -= start
-            start = 0
-        self._out.append([buf, start, end])
-
-    def _ack(self, op, pid):
-        buf = self._tx
-        buf[0] = op
-        buf[1] = 2
-        buf[2] = pid >> 8
-        buf[3] = pid & 255
-        self._write(buf, 0, 4)
-
-    def _next_pid(self):
-        while True:
-            self.pid = self.pid % 65535 + 1
-            if self.pid not in self._waiting and self._find(self.pid) < 0:
-                return self.pid
-
-    def _find(self, pid):
-        # Index in the window, or -1.
-        i = len(self._window)
+        sent = i = self._sent
         while i:
             i -= 1
             head = _head(self._window[i])
+            if head[_PACKET] & _TYPE == _PUBLISH:
+                head[_PACKET] |= _DUP
+        if was_up and _age(self._up_at) > self._stream.timeout_ms:
+            self._failures = 0
+        self._forget_connection()
+        if e:
+            e = self._fail(e, was_up, sent)
+        if was_up or e:
+            self._tell_down(e)
+
+    def _say_goodbye(self):
+        # Answers that wait for the end of this read, and DISCONNECT: behind what went out in part
+        # they would be read as its rest.
+        try:
+            if self._gathered:
+                self._send_answers()
+            if not self._out:
+                self._stream.write(_DISCONNECT, 0, 2)
+        except Exception:
+            pass
+
+    def _fail(self, e, was_up, sent):
+        # How long to stay away after the failure e; returns e in words that help, or as it is when
+        # there is no memory for them. sent: how many messages had gone out unacknowledged.
+        ceiling = min(self.backoff_ms << min(self._failures, 16), self.backoff_max_ms)
+        self._wait = max(ceiling, self._stream.retry_ms)
+        try:
+            self._wait = max(ceiling * _random16() >> 16, self._stream.retry_ms)
+            item = self._window[0] if sent else None
+            e = load_once("link_reasons").judge(
+                e, _NETWORK, was_up, self._failures, item and _head(item)
+            )
+        except Exception:
+            gc.collect()
+        self._failures += 1
+        self.error = e
+        return e
+
+    # -- sending
+
+    def _queue(self, topic, msg, retain, qos, kept):
+        # A PUBLISH, into the window or, at QoS 0, to the socket. Returns its packet id.
+        if qos == 2 and not self._qos2:
+            self._load_qos2()
+        size = _len(topic) + (4 if qos else 2)
+        n = size + _len(msg)
+        if n > _LENGTH_MAX:
+            raise ValueError("message over 256 MB")
+        apart = _len(msg) > _COPY_MAX
+        if not apart:
+            size = n
+        buf = self._tx
+        if kept:
+            buf = bytearray(size + _PACKET + 2 + (n > 127) + (n > 16383) + (n > 2097151))
+        elif _len(buf) < size + 8:
+            buf = bytearray(size + 8)
+            if size <= 2 * _COPY_MAX:
+                self._tx = buf
+        i = _put_head(buf, _PUBLISH | qos << 1 | bool(retain), n, topic)
+        pid = 0
+        if qos:
+            pid = self._next_pid()
+            buf[0] = buf[i] = pid >> 8
+            buf[1] = buf[i + 1] = pid & 255
+            i += 2
+        if not apart:
+            buf[i : i + _len(msg)] = msg
+            i += _len(msg)
+        if kept:
+            self._window.append((buf, msg) if apart else buf)
+            if self._state == _UP and not self._out:
+                self._send_kept()
+            return pid
+        self._broken = True
+        try:
+            self._write(buf, _PACKET, i)
+            if apart:
+                self._write(msg, 0, _len(msg), False)
+            self._broken = False
+        except Exception as e:
+            self._hang_up(e)
+        return pid
+
+    def _send(self):
+        # What waited for room, then what this session of the broker has not been sent. Returns
+        # whether anything went out.
+        worked = False
+        out = self._out
+        pieces = _PIECES_MAX
+        while out:
+            if not pieces:
+                return True
+            pieces -= 1
+            item = out[0]
+            if item[_BEGINS] and not self._may_begin(item[_TO] - item[_FROM]):
+                return worked
+            if out[0] is not item:
+                continue  # a PINGREQ goes first
+            item[_BEGINS] = False
+            n = self._stream.write(item[_BUFFER], item[_FROM], item[_TO] - item[_FROM])
+            if not n:
+                return worked
+            worked = True
+            self._last_out = self._moved_at = ticks_ms()
+            item[_FROM] += n
+            if item[_FROM] == item[_TO]:
+                _pop(out, 0)
+        self._owed = self._gathered >> 2
+        if self._gathered:
+            self._send_answers()
+        if self._state == _UP:
+            if self._asked < _len(self._filters):
+                self._subscribe()
+                worked = True
+            while not self._out and self._sent < _len(self._window) and self._send_next():
+                worked = True
+        return worked
+
+    def _send_next(self):
+        # The next message of the window. Returns False when it has to wait.
+        window = self._window
+        item = window[self._sent]
+        head = _head(item)
+        if not self._may_begin(_len(head) if head is item else _COPY_MAX) or self._out:
+            return False
+        if _head(window[0])[_TRIES]:
+            # A connection ended on this one: it goes alone, on one that is known to work, so that
+            # no other gets the blame if it is so again.
+            if self._sent:
+                return False
+            if not self._heard:
+                if not self._pinged:
+                    self._ping()
+                return False
+        if not self._sent:
+            self._acked_at = ticks_ms()
+        op = head[_PACKET]
+        if op & _KIND == _PUBLISH:
+            _pop(window, self._sent)  # QoS 0, kept while credentials were renewed
+        else:
+            self._sent += 1
+        if op & _TYPE != 0:  # else a PUBREL whose turn has not come
+            self._write(head, _PACKET, _len(head), False)
+            if head is not item:
+                self._write(item[1], 0, _len(item[1]), False)
+        return True
+
+    def _may_begin(self, n):
+        # Whether a packet of n bytes may go out now: on lwIP not when much is unheard.
+        stream = self._stream
+        if not stream.bounded:
+            return True
+        n = min(n, _UNHEARD_MAX >> 1)
+        if stream.unheard + n <= _UNHEARD_MAX >> 1:
+            return True
+        self._fill()
+        if not self._pinged and stream.unheard + n > _UNHEARD_MAX >> 1:
+            self._ping()
+        self._held = stream.unheard + n > _UNHEARD_MAX
+        return not self._held
+
+    def _ping(self):
+        # Asks the broker for a sign of life; before all that has not begun to go out.
+        self._pinged = True
+        self._pinged_at = ticks_ms()
+        out = self._out
+        i = 0
+        while i < len(out) and not out[i][_BEGINS]:
+            i += 1
+        if not i and self._stream.write(_PINGREQ, 0, 2):
+            self._last_out = ticks_ms()
+        else:
+            out.insert(i, [_PINGREQ, 0, 2, False])
+
+    def _write(self, buf, start, end, begins=True):
+        # What the socket takes of buf[start:end], the rest as soon as it has room. begins: a
+        # packet begins here.
+        if not self._out and (not begins or self._may_begin(end - start)) and not self._out:
+            pieces = _PIECES_MAX
+            begins = False
+            while pieces:
+                n = self._stream.write(buf, start, end - start)
+                if not n:
+                    break
+                self._last_out = ticks_ms()
+                start += n
+                if start == end:
+                    return
+                pieces -= 1
+        if buf is self._tx or buf is self._answers:
+            # It will be used again before this can go out.
+            buf = bytes(buf[start:end])
+            end -= start
+            start = 0
+        self._out.append([buf, start, end, begins])
+
+    def _ack(self, op, pid):
+        # Answers are gathered: one write for those of one read.
+        if self._gathered == _ANSWERS_SIZE:
+            self._send_answers()
+        i = self._gathered
+        buf = self._answers
+        buf[i] = op
+        buf[i + 1] = 2
+        buf[i + 2] = pid >> 8
+        buf[i + 3] = pid & 255
+        self._gathered = i + 4
+        self._owed += 1
+
+    def _send_answers(self):
+        n, self._gathered = self._gathered, 0
+        self._write(self._answers, 0, n)
+        if not self._out:
+            self._owed = 0
+
+    def _subscribe(self):
+        # SUBSCRIBEs and UNSUBSCRIBEs for all filters that this session of the broker was not asked
+        # for, at most eight in each.
+        filters = self._filters
+        while self._asked < len(filters):
+            first = i = self._asked
+            wanted = filters[i][_WANTED]
+            pid = self._next_pid()
+            body = bytes((pid >> 8, pid & 255))
+            while (
+                i < len(filters)
+                and i - first < _FILTERS_MAX
+                and (filters[i][_WANTED] is None) is (wanted is None)
+            ):
+                body += filters[i][_FILTER]
+                if wanted is not None:
+                    body += bytes((filters[i][_WANTED],))
+                i += 1
+            body = _packet(_UNSUBSCRIBE if wanted is None else _SUBSCRIBE, body)
+            self._waiting[pid] = filters[first:i]
+            self._asked_at = ticks_ms()
+            self._write(body, 0, len(body))
+            self._asked = i
+
+    def _remove(self, i):
+        # The subscription at i is gone.
+        call = self._filters[i][_CALL]
+        _pop(self._filters, i)
+        if i < self._asked:
+            self._asked -= 1
+        elif call:
+            call[_LEFT] -= 1
+
+    def _next_pid(self):
+        while True:
+            if self.pid != self._counted_at:  # a program may set it
+                self._free = 0
+            self._counted_at = self.pid = self.pid % 65535 + 1
+            if not self._free:
+                self._count_free()
+            if self._free:
+                self._free -= 1
+                return self.pid
+
+    def _count_free(self):
+        # How many ids from self.pid on are in no use: those given out meanwhile lie behind it.
+        free = 65535
+        for item in self._window:
+            head = _head(item)
+            used = head[0] << 8 | head[1]
+            if used:
+                free = min(free, (used - self.pid) % 65535)
+        for used in self._waiting:
+            free = min(free, (used - self.pid) % 65535)
+        for entry in self._filters:
+            if entry[_CALL]:
+                free = min(free, (entry[_CALL][_ID] - self.pid) % 65535)
+        self._free = free
+
+    def _find(self, pid):
+        # Index of a message sent on this connection, or -1. Brokers acknowledge in order, so it is
+        # the first one, or as far from it as its id.
+        window = self._window
+        if not self._sent:
+            return -1
+        head = _head(window[0])
+        i = (pid - (head[0] << 8 | head[1])) % 65535
+        if i < self._sent:
+            head = _head(window[i])
             if head[0] << 8 | head[1] == pid:
                 return i
+        i = 0
+        while i < self._sent:
+            head = _head(window[i])
+            if head[0] << 8 | head[1] == pid:
+                return i
+            i += 1
         return -1
 
     def _check_time(self):
         limit = self._stream.timeout_ms
+        keepalive = self.keepalive * 1000
+        now = ticks_ms()
+        self._check_at = ticks_add(now, min(_CHECK_MS, limit >> 3, keepalive >> 3 or _CHECK_MS))
+        still = _age(self._moved_at)  # nothing has moved for so long
+        if self._failures and _age(self._up_at) > limit:
+            self._failures = 0
         late = None
-        if (self._end or self._skip) and _since(self._last_in) > limit:
+        if (self._end > self._start or self._skip) and _age(self._last_in) > limit:
             late = "rest of a packet"
-        elif self._out and _since(self._last_out) > limit:
+        elif self._out and min(still, _age(self._last_out)) > limit:
             late = "room to write"
-        elif self._waiting and _since(self._asked_at) > limit:
+        elif self._waiting and min(still, _age(self._asked_at)) > limit:
             late = "SUBACK"
-        elif self._sent and _since(self._acked_at) > 2 * limit:
+        elif self._sent and min(still, _age(self._acked_at)) > 2 * limit:
             late = "acknowledgement"
         elif self._pinged:
-            if _since(self._pinged_at) > min(limit, self.keepalive * 500):
+            answer = min(limit, keepalive >> 1 or limit)
+            if min(still, _age(self._pinged_at)) > answer:
                 late = "PINGRESP"
-        elif (
-            self.keepalive
-            and max(_since(self._last_out), _since(self._last_in)) > self.keepalive * 750
-        ):
-            self._pinged = True
-            self._pinged_at = ticks_ms()
-            self._write(b"\xc0\0", 0, 2)
+        elif keepalive and max(_age(self._last_out), _age(self._last_in)) > keepalive * 3 >> 2:
+            self._ping()
         if late:
-            raise OSError(_ETIMEDOUT, "peer silent: no " + late)
-        if self._lifetime and _since(self._up_at) > self._lifetime:
-            # New credentials: what is out is given time to be acknowledged, new messages wait for
-            # the new connection.
-            self._renewing = True
-            if (
-                not (self._sent or self._out or self._waiting)
-                or _since(self._up_at) > self._lifetime + limit
-            ):
-                self._wait = 0
-                self._close()
-                self._renewing = True
+            raise OSError(ETIMEDOUT, "peer silent: no " + late)
+        if self._lifetime and _age(self._up_at) > self._lifetime:
+            self._renew(limit)
+
+    def _renew(self, limit):
+        # New credentials: wait until everything sent is acknowledged. New messages stay in the
+        # window and go out on the next connection.
+        self._state = _RENEWING
+        self._holding = True
+        quiet = not (self._sent or self._out or self._waiting)
+        if quiet or _age(self._up_at) > self._lifetime + limit:
+            self._hang_up()
+            self._holding = True
+            self._wait = 0
 
     # -- receiving
 
-    def _read(self):
-        # One read, and every packet that is whole after it. Returns whether anything came.
-        if not self._up and not self._task or len(self._out) > self.window:
-            # A peer that does not take our answers gets no further questions.
-            return False
-        if not self._tail:
+    def _fill(self):
+        # One read into _rx. Returns whether anything came.
+        tail = self._tail
+        if tail is None:
             rest = self._end - self._start
+            if rest == _len(self._rx):
+                return False
             view = self._view
             if rest and self._start:
                 view[:rest] = view[self._start : self._end]
             self._start = 0
             self._end = rest
-            self._tail = view[rest:] if rest else self._rx
-        n = self._stream.readinto(self._tail)
+            if self._exact:
+                self._tail = tail = view[rest : rest + self._need]
+            else:
+                self._tail = tail = view[rest:] if rest else self._rx
+        n = self._stream.readinto(tail)
         if n is None:
             return False
-        self._last_in = ticks_ms()
-        self._pinged = False
         self._tail = None
+        self._last_in = ticks_ms()
+        self._pinged = self._held = False
+        self._fresh = True
+        if n != 2 or self._rx[self._end] != _PINGRESP:
+            self._moved_at = self._last_in
         self._end += n
-        if self._skip:
-            if self._skip > n:
-                self._skip -= n
-                self._start = self._end
-                return True
-            self._start, self._skip = self._skip, 0
-            topic, size, qos, pid = self._skipped
-            self._call(self.on_skip, topic, size)
-            self._took(qos, pid)
-        self._parse()
         return True
+
+    def _read(self):
+        # One read, and every packet that is whole after it. Returns whether anything came.
+        if self._owed >= self.window:
+            # A peer that does not take our answers gets no further questions.
+            return False
+        came = self._fill()
+        if self._fresh:
+            self._parse()
+            pieces = _PIECES_MAX if self._exact else 0
+            while pieces and self._state >= _UP and self._owed < self.window and self._fill():
+                self._parse()
+                pieces -= 1
+            if self._gathered and self._state >= _UP:
+                self._send_answers()
+            return True
+        return came
 
     def _parse(self):
         buf = self._rx
+        self._fresh = False
+        if self._skip and not self._skip_on():
+            self._need = self._skip
+            return
+        self._need = 2  # to begin with, of the packet that may follow
         while self._start < self._end:
+            if self._owed >= self.window:
+                self._send_answers()
+                if self._owed >= self.window:
+                    self._fresh = True
+                    return
             start = self._start
             op = buf[start]
-            n = shift = 0
-            i = start + 1
-            good = (op == _CONNACK) is not self._up and (
-                op in _FROM_BROKER or op & 0xF0 == _PUBLISH and op & 6 != 6
-            )
-            while good:
-                if i >= self._end:
-                    return
-                c = buf[i]
-                i += 1
-                n |= (c & 127) << shift
-                if c < 128:
-                    break
-                shift += 7
-                good = shift < 28
-            whole = i + n <= self._end
-            if good and (whole or i + n - start <= len(buf) or op & 0xF0 == _PUBLISH):
-                if op & 0xF0 == _PUBLISH:
-                    good = self._on_publish(op, i, i + n)
-                elif whole:
-                    self._start = i + n
-                    good = self._on_packet(op, i, n)
-                    if good and op == _CONNACK:
-                        return
-            else:
-                good = False
-            if not good:
-                raise MQTTException("unexpected packet, first byte 0x%02x" % op)
-            if self._start == start:
+            at = self._measure(start)
+            if not at:
+                self._need = 1
                 return
+            stop = at + self._length
+            self._need = max(1, stop - self._end)
+            if op & _TYPE == _PUBLISH:
+                if not self._on_publish(op, at, stop):
+                    return
+            elif stop > self._end:
+                return
+            else:
+                self._start = stop
+                self._on_answer(op, at, self._length)
+                if op == _CONNACK:
+                    return
+            self._need = self._skip or 2
 
-    def _on_publish(self, op, i, stop):
-        # Returns False for a malformed packet. Takes it (or, when it is over max_packet, its head)
-        # if that is whole.
-        view = self._view
+    def _measure(self, start):
+        # Looks at a packet's head: returns the index behind it and sets _length; 0 when it is not
+        # whole yet. What the broker may not send here ends the connection.
         buf = self._rx
-        qos = op & 6
-        end = self._end
-        whole = stop <= end
-        if not whole and (stop - self._start <= len(buf) or i + 2 > end):
+        op = buf[start]
+        publish = op & _TYPE == _PUBLISH
+        if (op == _CONNACK) is (self._state >= _UP) or not (
+            op & _QOS != _QOS if publish else op in _ANSWERS
+        ):
+            self._malformed(start)
+        i = start + 1
+        n = shift = 0
+        while True:
+            if i >= self._end:
+                return 0
+            c = buf[i]
+            i += 1
+            n |= (c & 127) << shift
+            if c < 128:
+                break
+            shift += 7
+            if shift > 21:
+                self._malformed(start)
+        if not publish and i + n - start > _len(buf):
+            self._malformed(start)
+        self._length = n
+        return i
+
+    def _malformed(self, start):
+        if self._gathered:
+            self._send_answers()  # what came before it was good
+        raise MQTTException("unexpected packet, first byte 0x%02x" % self._rx[start])
+
+    def _on_publish(self, op, at, stop):
+        # Takes a message, from its topic's length at `at` to `stop`. Returns False when it is not
+        # whole yet.
+        buf = self._rx
+        start = self._start
+        if stop > self._end and (stop - start <= len(buf) or at + 2 > self._end):
+            return False
+        topic_end = at + 2
+        if stop > topic_end:
+            topic_end += buf[at] << 8 | buf[at + 1]
+        body = topic_end
+        if op & _QOS:
+            body += 2
+        if topic_end == at + 2 or body > stop:
+            self._malformed(start)
+        if stop > self._end:
+            return self._on_long(op, at, topic_end, body, stop)
+        topic = bytes(self._view[at + 2 : topic_end])
+        pid = 0
+        if op & _QOS:
+            pid = buf[topic_end] << 8 | buf[topic_end + 1]
+        if (op & _QOS and not pid) or not _is_text(topic):
+            self._malformed(start)
+        msg = bytes(self._view[body:stop])
+        self._start = stop
+        if op & _QOS2:
+            if not self._qos2:
+                self._load_qos2()
+            if not self._qos2.deliver(self, op, pid, topic, msg):
+                self._malformed(start)
             return True
-        topic_at = i + 2
-        i = topic_at + (buf[i] << 8 | buf[i + 1]) if stop > topic_at else topic_at
-        topic_end = i
+        self._give(op, topic, msg)
+        if pid:
+            self._took(op, pid)
+        return True
+
+    def _on_long(self, op, at, topic_end, body, stop):
+        # A message over max_packet: its head is looked at, the rest is passed over.
+        end = self._end
+        start = self._start
         topic = None
         pid = 0
-        if qos:
-            i += 2
-        if topic_end == topic_at or i > stop:
+        if body <= end:
+            topic = bytes(self._view[at + 2 : topic_end])
+            if op & _QOS:
+                pid = self._rx[body - 2] << 8 | self._rx[body - 1]
+            if (op & _QOS and not pid) or not _is_text(topic):
+                self._malformed(start)
+        elif body - start <= len(self._rx):
             return False
-        if i <= end:
-            topic = bytes(view[topic_at:topic_end])
-            if qos:
-                pid = buf[i - 2] << 8 | buf[i - 1]
-                if not pid:
-                    return False
-        elif i - self._start <= len(buf):
-            return True
-        again = qos == 4 and pid in self._unreleased
-        if not whole:
-            self._skip = stop - end
-            self._skipped = (topic, stop - topic_at + 2, qos, pid)
-            self._start = end
-            return True
-        if not again:
-            msg = bytes(view[i:stop])
-        self._start = stop
-        if not again:
-            if qos == 4:
-                if len(self._unreleased) >= _UNRELEASED_MAX:
-                    return False
-                self._unreleased.append(pid)
-            if self._flags:
-                self._call(self.cb, topic, msg, bool(op & 1))
-            else:
-                self._call(self.cb, topic, msg)
-        self._took(qos, pid)
+        self._skipped = (topic, stop - at, op, pid)
+        self._skip = stop - end
+        self._start = end
         return True
 
-    def _took(self, qos, pid):
-        # Acknowledge, unless the callback has closed the connection or the id was out of reach.
-        if self._up and pid:
-            self._ack(_PUBREC if qos == 4 else _PUBACK, pid)
+    def _skip_on(self):
+        # Passes over what has come of a long message; returns whether it is through.
+        n = min(self._skip, self._end - self._start)
+        self._start += n
+        self._skip -= n
+        if self._skip:
+            return False
+        topic, size, op, pid = self._skipped
+        self._skipped = None
+        if self.on_skip:
+            self._call(self.on_skip, topic, size)
+        if pid:
+            self._took(op, pid)
+        return True
 
-    def _on_packet(self, op, i, n):
-        # Returns False for a malformed one.
+    def _give(self, op, topic, msg):
+        if self._with_retain:
+            self._call(self.cb, topic, msg, bool(op & _RETAIN))
+        else:
+            self._call(self.cb, topic, msg)
+
+    def _took(self, op, pid):
+        # Acknowledge, unless the callback has closed the connection.
+        if self._state >= _UP:
+            self._ack(_PUBREC if op & _QOS == _QOS2 else _PUBACK, pid)
+
+    def _on_answer(self, op, at, n):
+        # Acts on a packet that is no PUBLISH: n bytes from _rx[at] on.
         buf = self._rx
-        if n < 3 if op == _SUBACK else n != (op != _PINGRESP) * 2:
-            return False
-        if n:
-            pid = buf[i] << 8 | buf[i + 1]
-            if not pid and op != _CONNACK:
-                return False
+        if n < 3 if op == _SUBACK else n != _ANSWERS[op]:
+            self._malformed(at - 2)
         if op == _CONNACK:
-            if pid & 255:
-                why = (
-                    "protocol version,client id,server unavailable,user name or password,"
-                    "not authorized"
-                ).split(",")
-                pid &= 255
-                raise MQTTException(pid, "refused: " + (why[pid - 1] if pid < 6 else "?"))
-            self._stream.confirm()
-            self._up = True
-            self._renewing = False
-            self._up_at = ticks_ms()
-            self._present = present = pid > 255 and not self.clean_session
-            for f in self._filters:
-                f[3] = present and not f[2]
-            if not present:
-                # The broker knows nothing of what came before: a message it had confirmed with
-                # PUBREC is its own, one it had not is sent again (at least once: exactly once
-                # needs a session on both sides).
-                self._unreleased.clear()
-                for item in [item for item in self._window if _head(item)[2] & 0xF0 != _PUBLISH]:
-                    self._window.remove(item)
-                    self._call(self.on_ack, item[0] << 8 | item[1], 0)
-        elif op == _PUBREL:
-            if pid in self._unreleased:
-                self._unreleased.remove(pid)
-            self._ack(_PUBCOMP, pid)
+            self._on_connack(buf[at], buf[at + 1])
+            return
+        self._heard = True
+        if not n:
+            return
+        pid = buf[at] << 8 | buf[at + 1]
+        if not pid:
+            self._malformed(at - 2)
+        if op == _PUBACK:
+            self._on_puback(pid)
         elif op == _SUBACK or op == _UNSUBACK:
-            if pid in self._waiting:
-                return self._on_suback(pid, self._waiting.pop(pid), i + 2, n - 2)
-        elif n:
-            i = self._find(pid)
-            if 0 <= i < self._sent:
-                self._on_ack(op, pid, i)
-        return True
+            entries = self._waiting.get(pid)
+            if entries:
+                self._on_suback(pid, entries, at + 2, n - 2)
+        else:
+            if not self._qos2:
+                self._load_qos2()
+            self._qos2.answer(self, op, pid)
 
-    def _on_ack(self, op, pid, i):
-        window = self._window
-        kind = _head(window[i])[2] & 0xF6
-        if i == 0:
-            self._acked_at = ticks_ms()
-        if op == _PUBREC:
-            if kind == 0x34:
-                # From now on only the id matters: PUBLISH must never be sent again for it (4.3.3).
-                window[i] = bytearray((pid >> 8, pid & 255, _PUBREL_HELD, 2, pid >> 8, pid & 255))
-            elif kind == _PUBREL:
-                self._ack(_PUBREL, pid)
-            # PUBRELs leave in the order of their PUBLISHes: a broker that delivers on PUBREL then
-            # keeps the order, too, even if a PUBREC got lost.
-            for i in range(self._sent):
-                head = _head(window[i])
-                if head[2] & 0xF4 == 0x34:
-                    break
-                if head[2] == _PUBREL_HELD:
-                    head[2] = _PUBREL
-                    self._write(head, 2, 6)
-        elif kind == (0x32 if op == _PUBACK else _PUBREL):
-            window.pop(i)
-            self._sent -= 1
-            self._call(self.on_ack, pid, 0)
+    def _on_connack(self, flags, code):
+        if flags > 1:
+            raise MQTTException("CONNACK with reserved flags")
+        if code:
+            raise MQTTException(code, "refused: " + load_once("link_reasons").connack(code))
+        self._enter_up(bool(flags) and not self.clean_session)
 
-    def _on_suback(self, pid, entries, i, n):
-        # n: how many codes there are from _rx[i] on; 0 in an UNSUBACK. Returns False for a
-        # malformed SUBACK.
-        if n and n != len(entries):
-            return False
-        worst = 0
-        for k, f in enumerate(entries):
-            if n:
-                worst = max(worst, self._rx[i + k])
-            elif f in self._filters:
-                self._filters.remove(f)
-            own, f[2] = f[2], 0
-            if k == len(entries) - 1 or entries[k + 1][2] != own:
-                if own or worst > 2:
-                    self._call(self.on_ack, own or pid, worst)
-                worst = 0
-        return True
+    def _on_puback(self, pid):
+        i = self._find(pid)
+        if i < 0:
+            return
+        kind = _head(self._window[i])[_PACKET] & _KIND
+        if kind == _PUBLISH | 4 and not self._warned:
+            # RabbitMQ answers QoS 2 so.
+            self._warned = True
+            self.error = OSError(-1, "the broker has no QoS 2: it takes such messages at QoS 1")
+        if kind & _TYPE == _PUBLISH:
+            self._settle(i, 0)
+            if self._qos2 and self._state >= _UP:
+                self._qos2.release(self, i)
+
+    def _on_suback(self, pid, entries, at, n):
+        # n: how many codes there are from _rx[at] on; 0 in an UNSUBACK.
+        if n != (0 if entries[0][_WANTED] is None else len(entries)):
+            self._malformed(at - 4)
+        again = 0  # the worst code of those that no call waits for: subscribed anew
+        at_entry = 0
+        for entry in entries:
+            code = self._rx[at + at_entry] if n else 0
+            at_entry += 1
+            call = entry[_CALL]
+            if call:
+                call[_LEFT] -= 1
+                call[_WORST] = max(call[_WORST], code)
+            else:
+                again = max(again, code)
+        for entry in entries:
+            call = entry[_CALL]
+            if call and not call[_LEFT]:
+                self._answer_call(call)
+        if again > 2 and self.on_ack:
+            self._call(self.on_ack, pid, again)
+        self._waiting.pop(pid, None)
+
+    def _answer_call(self, call):
+        # A call of subscribe() or unsubscribe() has all its answers.
+        call[_LEFT] = -1
+        if self.on_ack:
+            self._call(self.on_ack, call[_ID], call[_WORST])
+        i = 0
+        while i < len(self._filters):
+            entry = self._filters[i]
+            i += 1
+            if entry[_CALL] is call:
+                entry[_CALL] = None
+                if entry[_WANTED] is None:
+                    i -= 1
+                    self._remove(i)
+
+    def _load_qos2(self):
+        import mqtt_qos2
+
+        self._qos2 = mqtt_qos2

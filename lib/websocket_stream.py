@@ -255,10 +255,11 @@ class WebSocketStream(NetStream):
         """Say goodbye if there is room for it, and close."""
         if self._open:
             self._open = False
+            # Behind a frame that went out in part it would be read as that one's payload.
             if self._out_at == self._out_end:
-                self._frame(_CLOSE, b"\x03\xe8", 0, 2)
                 try:
+                    self._frame(_CLOSE, b"\x03\xe8", 0, 2)
                     NetStream.write(self, self._out, 0, self._out_end)
-                except OSError:
-                    pass
+                except Exception:
+                    pass  # for lack of memory, too
         NetStream.close(self)

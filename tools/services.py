@@ -26,6 +26,7 @@ class Shared(NamedTuple):
 # no other file of lib/. A service's own files may import all of them.
 SHARED = (
     Shared("tls_setup", seldom=True, inner=True),
+    Shared("hosts", seldom=True, inner=True),
     Shared("reasons", seldom=True, inner=True),
     Shared("netstream"),
     Shared("resolver", seldom=True, offered=True),
@@ -33,6 +34,8 @@ SHARED = (
     Shared("p256", seldom=True),
     Shared("option_names", seldom=True, inner=True),
     Shared("json_text", inner=True),
+    Shared("mqtt_qos2", seldom=True, inner=True),
+    Shared("link_reasons", seldom=True, inner=True),
     Shared("mqtt_link"),
     Shared("link_asyncio", seldom=True, offered=True),
     Shared("rest", seldom=True),

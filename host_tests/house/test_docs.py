@@ -366,7 +366,10 @@ def test_options_of_push_client_and_their_defaults():
 def test_bounds_that_the_link_s_page_tells():
     """The figures in its table are the code's."""
     text = (ROOT / "docs" / "link.md").read_text(encoding="utf-8")
-    code = packages.modules()["mqtt_link"].read_text(encoding="utf-8")
+    modules = packages.modules()
+    code = "".join(
+        modules[name].read_text(encoding="utf-8") for name in ("mqtt_link", "mqtt_qos2")
+    )
     defaults = {
         a.arg: ast.literal_eval(value)
         for a, value in zip(

@@ -26,6 +26,8 @@ class Stream:
     def start_clock(self):
         pass
 
+    bounded = False
+    unheard = 0
     confirm = start_clock
 
     def in_time(self, what):

@@ -235,8 +235,12 @@ class Model:
         self.written.append(mq.Pubcomp(packet.pid))
 
     def on_puback(self, packet):
-        if self.sent.get(packet.pid) == "1":
+        # For QoS 2, too: a broker that has none takes it at QoS 1.
+        if self.sent.get(packet.pid) in ("1", "published"):
+            published = self.sent[packet.pid] == "published"
             self.done(packet.pid)
+            if published:
+                self.release()
 
     def on_pubrec(self, packet):
         state = self.sent.get(packet.pid)
@@ -246,6 +250,9 @@ class Model:
             self.sent[packet.pid] = "received"
         if state in (None, "1"):
             return
+        self.release()
+
+    def release(self):
         # PUBRELs leave in the order of their PUBLISHes.
         for pid, state in self.sent.items():
             if state == "published":

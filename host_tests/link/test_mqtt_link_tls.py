@@ -5,9 +5,14 @@ anywhere in handshake and records, with messages in flight at QoS 1 and 2.
 What TLS itself promises (verification, names of errors) is netstream's; see test_netstream.py.
 """
 
+import socket
+import ssl
+import threading
+
 import pytest
 from link_rig import check_in_flight, forget_session
 from localcloud import pki
+from localcloud.mqtt import codec as mq
 from localcloud.faults import CloseAt, CutAt, FaultProxy, Freeze, GarbleAt
 from test_mqtt_link import LINK
 
@@ -256,3 +261,76 @@ report(heaps=heaps)
     ).report
     first, *_, last = report["heaps"]
     assert last - first < 400, report["heaps"]
+
+
+class EndsBehindAMessage:
+    """A broker over TLS whose message and good-bye come in one piece, while TCP stays open."""
+
+    def __init__(self, context, packets):
+        self._context = context
+        self._packets = packets
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        connection, _ = self._listener.accept()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self._context.wrap_bio(incoming, outgoing, server_side=True)
+
+        def do(step):
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    connection.sendall(outgoing.read())
+                    incoming.write(connection.recv(4096))
+
+        with connection:
+            do(tls.do_handshake)
+            do(lambda: tls.read(100))
+            tls.write(b"\x20\x02\x00\x00")
+            connection.sendall(outgoing.read())
+            do(lambda: tls.read(100))  # the SUBSCRIBE
+            tls.write(self._packets)
+            try:
+                tls.unwrap()
+            except ssl.SSLError:
+                pass  # the client's good-bye is not here yet
+            connection.sendall(outgoing.read())
+            while connection.recv(4096):
+                pass
+
+    def stop(self):
+        self._listener.close()
+
+
+def test_pain_54_a_command_and_the_end_of_the_stream_in_one_read(board):
+    authority = pki.Authority()
+    packets = b"".join(
+        mq.Publish("a", bytes(size), 1, False, False, size).encode() for size in (1, 200, 40, 600)
+    )
+    server = EndsBehindAMessage(authority.issue_server(["127.0.0.1"]).server_context(), packets)
+    report = board.run(
+        """
+from mqtt_link import MQTTLink
+link = MQTTLink("ends", "127.0.0.1", port, ssl={"ca": ca})
+got = []
+downs = []
+link.set_callback(lambda topic, msg: got.append(len(msg)))
+link.on_down = lambda e: downs.append(str(e.args[-1]))
+link.subscribe("a")
+steps = 0
+while not downs:
+    before = len(got)
+    link.do_next(1000)
+    steps += before == 4
+report(got=got, downs=downs, steps=steps)
+""",
+        port=server.port,
+        ca=authority.der,
+    ).report
+    server.stop()
+    assert report["got"] == [1, 200, 40, 600]
+    assert "connection closed by the peer" in report["downs"][0]
+    assert report["steps"] <= 2

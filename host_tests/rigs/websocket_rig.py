@@ -196,8 +196,11 @@ class FrameServer:
                 self.requests.append(peer.request)
             writer.close()
 
-    def stop(self):
+    async def _close(self):
         self._server.close()
+
+    def stop(self):
+        self._background.call(self._close())  # in the loop's own thread
         self._background.stop()
 
     def __enter__(self):

@@ -140,7 +140,8 @@ HEAP = {
 import gc
 import iotc, mqtt_link, netstream
 class Stub:
-    want = 0
+    want = unheard = 0
+    bounded = False
     def poll():
         pass
     def urandom(n):
@@ -154,7 +155,7 @@ d._host = "hub-7.azure-devices.net"
 d._task = d._connect(False)
 d.do_next()
 d._hub._stream = Stub()
-d._hub._up = True
+d._hub._state = 4  # up
 send = d.sendTelemetry
 """,
     MICROSOFT: """

@@ -17,6 +17,7 @@ class FakeStream:
 
     timeout_ms = 10000
     want = 1
+    ssl = None
     retry_ms = unheard = 0
     bounded = False
 
