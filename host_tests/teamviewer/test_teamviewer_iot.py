@@ -1730,6 +1730,37 @@ for call, args in (
     assert sent(agent) == []
 
 
+def test_pain_35_a_message_that_the_agent_does_not_take_is_told(device, agent):
+    """The link gives it up after a few tries; the calls behind it are answered."""
+    service = agent.service("teamviewer")
+    publish = service.publish
+
+    def poisoned(client, packet):
+        if b"poison" in packet.payload:
+            client.abort()
+            return None
+        return publish(client, packet)
+
+    service.publish = poisoned
+    try:
+        got = device.run(
+            """
+hurry(30)
+c = connected()
+c.create_sensor("poison", callback=hear("poison"), timeout=60)
+c.check_connection(callback=hear("ping"), timeout=60)
+got = []
+start = time.ticks_ms()
+while len(got) < 2 and time.ticks_diff(time.ticks_ms(), start) < 20000:
+    got += [(h["on"], h["error_code"]) for h in drive(c, 1, 500) if h["on"] in ("poison", "ping")]
+report(got=sorted(got))
+"""
+        ).report
+    finally:
+        service.publish = publish
+    assert got["got"] == [["ping", 0], ["poison", 22]]
+
+
 @pytest.mark.parametrize("hook", ["connect", "response", "error", "disconnect", "log"])
 def test_pain_33_a_callback_that_raises_costs_nothing_else(device, agent, hook):
     """Whatever else was to be told is told; the exception comes out of the step, once."""
