@@ -138,6 +138,7 @@ def test_when_one_server_fails_the_other_is_asked(board, serve, rcode):
     assert says(board, [first.place, second.place]) == ["192.0.2.2"]
     both = says(board, [first.place, first.place])
     assert "iot.example.org" in both and "server failed, code {}".format(rcode) in both
+    assert len(first.queries) == 3  # what has failed is not asked again
 
 
 def test_pain_12_a_silent_server_costs_a_pause_once_and_no_step_blocks(board, serve):
