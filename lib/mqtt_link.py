@@ -526,8 +526,9 @@ class MQTTLink(MQTTClient):
             # forms are changed at once, so that no interrupt finds one without the other.
             last = (topic if isinstance(topic, _TEXT_OR_BYTES) else NetStream, _topic(topic, qos))
             self._topic = last
-        msg = _encode(msg, "msg")
-        start = ticks_ms()
+        if not isinstance(msg, bytes):
+            msg = _encode(msg, "msg")
+        start = None
         while True:
             # Straight on until `try`: where there is no jump no interrupt and no Ctrl-C comes
             # between, and the lock keeps out other threads.
@@ -548,6 +549,8 @@ class MQTTLink(MQTTClient):
                 self._leave()
                 if broken and not busy:
                     self._hang_up(_INTERRUPTED)
+            if start is None:
+                start = ticks_ms()
             left = wait_ms - _age(start)
             if left <= 0 or self._stepping:
                 raise Full(ENOBUFS, "window full: %d unacknowledged" % self.window)
@@ -717,7 +720,8 @@ class MQTTLink(MQTTClient):
             worked = self._send()
         elif self._sent < _len(self._window):
             worked = self._send()
-        if self._read():
+        if self._owed < self.window and (self._read() or self._fresh):
+            self._understand()
             worked = True
         if self._state >= _UP and not 0 < ticks_diff(self._check_at, ticks_ms()) <= _CHECK_MS:
             self._check_time()
@@ -819,6 +823,7 @@ class MQTTLink(MQTTClient):
         stream.start_clock()
         while self._state == _GREETING:
             if self._read():
+                self._understand()
                 stream.start_clock()
             else:
                 stream.in_time("CONNACK")
@@ -1046,7 +1051,7 @@ class MQTTLink(MQTTClient):
         n = min(n, _UNHEARD_MAX >> 1)
         if stream.unheard + n <= _UNHEARD_MAX >> 1:
             return True
-        self._fill()
+        self._read()
         if not self._pinged and stream.unheard + n > _UNHEARD_MAX >> 1:
             self._ping()
         self._held = stream.unheard + n > _UNHEARD_MAX
@@ -1068,7 +1073,9 @@ class MQTTLink(MQTTClient):
     def _write(self, buf, start, end, begins=True):
         # What the socket takes of buf[start:end], the rest as soon as it has room. begins: a
         # packet begins here.
-        if not self._out and (not begins or self._may_begin(end - start)) and not self._out:
+        # (To see whether it may begin may put a PINGREQ before it.)
+        bounded = begins and self._stream.bounded
+        if not (self._out or (bounded and not self._may_begin(end - start)) or self._out):
             pieces = _PIECES_MAX
             begins = False
             while pieces:
@@ -1226,7 +1233,7 @@ class MQTTLink(MQTTClient):
 
     # -- receiving
 
-    def _fill(self):
+    def _read(self):
         # One read into _rx. Returns whether anything came.
         tail = self._tail
         if tail is None:
@@ -1254,22 +1261,15 @@ class MQTTLink(MQTTClient):
         self._end += n
         return True
 
-    def _read(self):
-        # One read, and every packet that is whole after it. Returns whether anything came.
-        if self._owed >= self.window:
-            # A peer that does not take our answers gets no further questions.
-            return False
-        came = self._fill()
-        if self._fresh:
+    def _understand(self):
+        # Every packet that is whole after a read.
+        self._parse()
+        pieces = _PIECES_MAX if self._exact else 0
+        while pieces and self._state >= _UP and self._owed < self.window and self._read():
             self._parse()
-            pieces = _PIECES_MAX if self._exact else 0
-            while pieces and self._state >= _UP and self._owed < self.window and self._fill():
-                self._parse()
-                pieces -= 1
-            if self._gathered and self._state >= _UP:
-                self._send_answers()
-            return True
-        return came
+            pieces -= 1
+        if self._gathered and self._state >= _UP:
+            self._send_answers()
 
     def _parse(self):
         buf = self._rx

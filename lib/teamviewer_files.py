@@ -101,4 +101,3 @@ def make_folder(folder):
     except OSError:
         pass
     raise DirectoryError(code, "can't make the folder " + folder)
-
