@@ -77,6 +77,7 @@ LARGER = {
     "cloud_settings": 6200,  # reads a settings file and names each mistake; once, at the start
     "cloud_check": 3000,
     "cloud_teamviewer_seldom": 2300,
+    "idigi_messages": 2250,  # stays while a block is taken message by message
     "idigi_monitors": 2500,  # one request after the other; let go of by who listens only
     "ibmiotf.api": 2800,  # one call of IBM's API after the other
     "ibmiotf.application": 2650,  # stays loaded, in an application

@@ -44,7 +44,7 @@ class Names:
         self.keywords = set(self.words)
         self._seen_attributes = set()
         self._families = _Families()
-        self._methods = set()
+        self._methods = {}  # method -> the modules whose classes have it
         self._names = set()  # every plain name that lib/ uses or binds
         for source in sources.values():
             self._look_at(source)
@@ -53,7 +53,7 @@ class Names:
         outside = self._seen_attributes - self._families.everything
         self._unclear = outside & {name for _, name in self._own}
         self.globals = self._give_globals(files)
-        self.attributes = self._give_attributes()
+        self.attributes = self._give_attributes(files)
 
     # -- looking
 
@@ -89,7 +89,7 @@ class Names:
         for child in node.body:
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 members.add(child.name)
-                self._methods.add(child.name)
+                self._methods.setdefault(child.name, set()).add(source.module)
             for one in ast.walk(child):
                 if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name):
                     if one.value.id in ("self", "cls"):
@@ -176,11 +176,12 @@ class Names:
                     break
         return given
 
-    def _give_attributes(self):
+    def _give_attributes(self, files):
         used = self._seen_attributes | self._families.everything | self.foreign | self.words
         pool = [name for name in firmware.FOR_ATTRIBUTES if name not in used]
         private = sorted(name for name in self._families.everything if is_private(name))
-        # Methods early: they are what a traceback shows, so each gets a name that no other has.
+        # Methods early: they are what a traceback shows, so each gets a name that no other method
+        # in its file has.
         order = sorted(
             private,
             key=lambda name: (name not in self._families.wild, name not in self._methods, name),
@@ -191,8 +192,7 @@ class Names:
                 continue
             taken = set()
             for other, new in given.items():
-                both_methods = name in self._methods and other in self._methods
-                if both_methods or self._families.meet(name, other):
+                if self._in_one_file(name, other, files) or self._families.meet(name, other):
                     taken.add(new)
             free = [new for new in pool if new not in taken]
             if not free:  # then methods may share, as long as no class has both
@@ -201,6 +201,11 @@ class Names:
             if free:
                 given[name] = free[0]
         return given
+
+    def _in_one_file(self, name, other, files):
+        # Whether both are methods, of classes that come into one file.
+        one, two = self._methods.get(name, set()), self._methods.get(other, set())
+        return bool(one & two) or any(one & set(file) and two & set(file) for file in files)
 
 
 class _Families:
