@@ -7,7 +7,10 @@ iotc.
 import time
 
 from cloud_device import Device as _Device
+from micropython import const
 from netstream import load_once
+
+_BUSY = const(429)  # what a throttled hub says of a report
 
 
 class Device(_Device):
@@ -53,4 +56,8 @@ class Device(_Device):
                 return client.error if code else text
 
     def _on_sent(self, info):
-        self._on_ack(info.getPayload(), info.getStatusCode())
+        status = info.getStatusCode()
+        if status == _BUSY:
+            load_once(self._seldom).busy(self)
+        else:
+            self._on_ack(info.getPayload(), status)

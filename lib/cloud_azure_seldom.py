@@ -3,6 +3,8 @@ What a device of cloud_azure does seldom: being made, reporting, hearing command
 Loaded for each of these and let go again. Stands on iotc and cloud_seldom.
 """
 
+import time
+
 import iotc
 from cloud_seldom import answer, later
 from micropython import const
@@ -28,6 +30,8 @@ def make(device, settings):
     if settings.get("model"):
         client.setModelData(settings["model"])
     client.setQosLevel(1)
+    device._quiet_until = None
+    device._refusals = 0
     device._names["telemetry"] = ""  # of no component
     client.on("MessageSent", device._on_sent)
     for event in ("ConnectionStatus", "Command", "Message", "PropertiesUpdated"):
@@ -50,6 +54,10 @@ def begin(device):
 
 def tell(device, fields):
     """Report fields; returns the patch, by which its answer is known, or None for "not now"."""
+    if device._quiet_until is not None:
+        if time.ticks_diff(device._quiet_until, time.ticks_ms()) > 0:
+            return None
+        device._quiet_until = None
     patch = {}
     for name in fields:
         part, dot, tail = name.partition(".")
@@ -85,15 +93,26 @@ def hear(device, info):
     info.setResponse(status, said)
 
 
+def busy(device):
+    """The hub has no time for a report: again, after a pause that grows."""
+    _take_back(device)
+    device._quiet_until = later(device._refusals)
+    device._refusals += 1
+
+
+def _take_back(device):
+    # What was reported is not answered any more: again, under what was reported since.
+    if device._told:
+        device._told.update(device._state)
+        device._state = device._told
+        device._told = device._told_key = None
+
+
 def _status(device, code):
     if code:
-        if device._told:
-            # What was reported is not answered any more: again, under what was reported since.
-            device._told.update(device._state)
-            device._state = device._told
-            device._told = device._told_key = None
+        _take_back(device)
         device._on_down(device._client.error)
     else:
-        device._failures = 0
+        device._failures = device._refusals = 0
         device._due = None
         device._on_up()

@@ -114,6 +114,9 @@ def _places(given):
     # (what, host, port, name in the certificate) of what will be dialled first.
     service = given["service"]
     secure = bool(given["ca"])
+    if isinstance(given.get("host"), list):
+        # One that answers is enough; the first one is the one that is meant.
+        given = dict(given, host=given["host"][0])
     if service == "azure":
         name = "global.azure-devices-provisioning.net"
         host, _, port = (given.get("server") or name + ":8883").rpartition(":")

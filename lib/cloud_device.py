@@ -103,7 +103,11 @@ class Device:
 
         Returns true when something happened. Raises what a hook raised, and nothing else.
         """
-        worked = self._step(wait_ms)
+        worked = True
+        try:
+            worked = self._step(wait_ms)
+        except MemoryError as e:
+            self.error = e
         if self._kept or self._state:
             self._pass_on()
         if self._raised:
@@ -135,24 +139,24 @@ class Device:
     def _pass_on(self):
         # Hands over to the client what it takes now.
         kept = self._kept
-        while kept:
-            number, message = kept[0]
-            # What the client calls it, None for "not now", an exception for "never".
-            try:
-                key = self._put(*message)
-            except OSError:  # mqtt_link.Full
-                break
-            if key is None:
-                break
-            kept.pop(0)
-            self._out.append((number, key))
-            if isinstance(key, Exception):
-                self._on_ack(key, key)
-        if self._state and self._up and not self._told:
-            self._told_key = load_once(self._seldom).tell(self, self._state)
-            if self._told_key:
-                self._told = self._state
-                self._state = {}
+        try:
+            while kept:
+                # What the client calls it, None for "not now", an exception for "never".
+                key = self._put(*kept[0][1])
+                if key is None:
+                    break
+                self._out.append((kept.pop(0)[0], key))
+                if isinstance(key, Exception):
+                    self._on_ack(key, key)
+            if self._state and self._up and not self._told:
+                self._told_key = load_once(self._seldom).tell(self, self._state)
+                if self._told_key:
+                    self._told = self._state
+                    self._state = {}
+        except OSError:
+            pass  # mqtt_link.Full: in one of the next steps
+        except MemoryError as e:
+            self.error = e  # so is what no heap was found for
 
     def _on_ack(self, key, code=0):
         # The service has taken (code 0) or refused what the client calls `key`. code: a number, or

@@ -18,6 +18,7 @@ _COUNT = "a number, 1 to 16"
 _FLAG = "true or false"
 _DICT = "an object, {...}"
 _LIST = "a list of texts"
+_HOST = "a text, or a list of texts of which one will do"
 _ANY = "any value"
 
 # The keys of every service: of cloud.py, and of the application in boards/. "program" is for the
@@ -63,7 +64,7 @@ _SERVICES = {
                 "type": _TEXT,
                 "id": _TEXT,
                 "token": _TEXT,
-                "host": _TEXT,
+                "host": _HOST,
                 "port": _PORT,
                 "ca": _TEXT,
             },
@@ -76,7 +77,7 @@ _SERVICES = {
                 "id": _TEXT,
                 "key": _TEXT,
                 "token": _TEXT,
-                "host": _TEXT,
+                "host": _HOST,
                 "port": _PORT,
                 "ca": _TEXT,
             },
@@ -103,7 +104,7 @@ _SERVICES = {
         "Device": (
             "cloud_mqtt",
             {
-                "host": _TEXT,
+                "host": _HOST,
                 "port": _PORT,
                 "id": _TEXT,
                 "user": _TEXT,
@@ -118,7 +119,7 @@ _SERVICES = {
         "Watcher": (
             "cloud_mqtt_watcher",
             {
-                "host": _TEXT,
+                "host": _HOST,
                 "port": _PORT,
                 "id": _TEXT,
                 "user": _TEXT,
@@ -133,7 +134,7 @@ _SERVICES = {
         "Watcher": (
             "cloud_digi",
             {
-                "host": _TEXT,
+                "host": _HOST,
                 "username": _TEXT,
                 "password": _TEXT,
                 "topics": _LIST,
@@ -275,7 +276,7 @@ def _value(key, value, kind):
     good = True
     if key == "ca" and value is None:
         return None
-    if kind == _TEXT:
+    if kind == _TEXT or kind == _HOST and not isinstance(value, list):
         good = isinstance(value, str) and value
         if good and value != value.strip():
             raise ValueError("%s: has spaces or line ends around it: remove them" % key)
@@ -291,14 +292,16 @@ def _value(key, value, kind):
         good = isinstance(value, bool)
     elif kind == _DICT:
         good = isinstance(value, dict)
-    elif kind == _LIST:
-        good = (
-            isinstance(value, list) and value and not [v for v in value if not isinstance(v, str)]
-        )
+    elif kind == _LIST or kind == _HOST and isinstance(value, list):
+        good = isinstance(value, list) and value and _are_texts(value)
     if not good:
         # Never the value itself: it may be a secret.
         raise ValueError("%s: must be %s" % (key, kind if kind != _TEXT else "a text, not empty"))
     return value
+
+
+def _are_texts(values):
+    return not [one for one in values if not isinstance(one, str) or not one]
 
 
 def _number(value):
@@ -349,19 +352,28 @@ def _distance(a, b):
 
 
 def _is_loopback(host):
-    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+    host = host.lower()
+    if host.startswith("["):
+        return host.startswith("[::1]")
+    name = host.partition(":")[0]
+    is_number = name.replace(".", "").isdigit()  # 127.example.org is anybody's
+    return host == "::1" or name == "localhost" or is_number and name.startswith("127.")
 
 
 def _plain(given):
     # "ca": null is plain TCP: said aloud, and only where nobody can listen.
-    host = given.get("server", "").rpartition(":")[0] if given["service"] == "azure" else None
-    host = host if host is not None else given.get("host", "")
-    if not _is_loopback(host) and not given.get("insecure"):
+    if given["service"] == "azure":
+        hosts = given.get("server", "").rpartition(":")[0]
+    else:
+        hosts = given.get("host", "")
+    hosts = hosts if isinstance(hosts, list) else [hosts]
+    far = [host for host in hosts if not _is_loopback(host)]
+    if far and not given.get("insecure"):
         text = (
             "ca: null means plain TCP, which %s would carry in clear, passwords included; name the"
             ' root certificate\'s file, or set "insecure" to true if you know who can listen'
         )
-        raise ValueError(text % (host or "the network"))
+        raise ValueError(text % (far[0] or "the network"))
     print("cloud: WARNING: no TLS: everything, passwords included, can be read on the way")
 
 

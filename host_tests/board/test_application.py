@@ -435,13 +435,18 @@ main.Application.step = step
 # --- on the emulated board, with its own network.LAN, machine.WDT and machine.Pin ---
 
 
-def test_it_runs_on_a_board_through_a_cut_cable(board_lwip, world, tmp_path, request):
-    place = world.place("mqtt", cloud_rig.name_of(request), tmp_path)
+# A TeamViewer agent needs a place for its certificate, and the emulated board has no file system
+# that can be written to.
+@pytest.mark.parametrize("service", ["azure", "ibm", "mqtt"])
+def test_it_runs_on_a_board_through_a_cut_cable(service, board_lwip, world, tmp_path, request):
+    place = world.place(service, cloud_rig.name_of(request), tmp_path)
     place.line.lift()
-    settings = dict(
-        place.settings, host="10.0.2.2", port=world.ready["mqtt"]["port"], ca=None, insecure=True,
-        interval=0.5, led=2, ethernet=True,
-    )  # fmt: skip
+    settings = dict(place.settings, interval=0.5, led=2, ethernet=True)
+    if service == "azure":  # over TLS: its certificates carry the services' own names
+        settings.update(server="10.0.2.2:%d" % world.ready["mqtt"]["tls_port"])
+        settings.update(ca="/host" + settings["ca"])
+    else:
+        settings.update(host="10.0.2.2", port=world.ready["mqtt"]["port"], ca=None, insecure=True)
     write_settings(tmp_path, settings)
     program = board_lwip.start(
         """

@@ -131,3 +131,25 @@ report(sent=True)
     place.world.control("PUT", path, {"enabled": True})
     assert program.next_report(110) == {"sent": True}
     assert place.wait(1) == [("telemetry", {"n": 1})]
+
+
+def test_pain_51_a_throttled_report_comes_later_and_is_not_lost(board, place):
+    program = board.start(
+        PRELUDE
+        + """
+step(device.is_connected)
+report(up=True)
+device.do_next(500)
+device.report({"firmware": "1.2"})
+start = time.ticks_ms()
+step(lambda: not device.pending)
+report(took=time.ticks_diff(time.ticks_ms(), start) > 900)
+""",
+        SETTINGS=place.settings,
+    )
+    body = {"place": "hub.twin.patch", "status": 429, "count": 1}
+    place.world.control("POST", "/azure/faults", body)
+    assert program.next_report(40) == {"up": True}
+    assert program.next_report(60) == {"took": True}, "after a pause"
+    assert place.reported()["firmware"] == "1.2"
+    place.world.control("DELETE", "/azure/faults")

@@ -95,6 +95,12 @@ WRONG = [
     (case("mqtt", host=KeyError), ["host", "missing"]),
     (case("mqtt", host=""), ["host", "text"]),
     (case("mqtt", host=" broker"), ["host", "spaces"]),
+    (case("mqtt", host=[]), ["host", "list"]),
+    (case("mqtt", host=["a", 5]), ["host", "list"]),
+    (case("mqtt", host=["localhost", "far.example"], ca=None), ["ca", "far.example"]),
+    (case("mqtt", host="127.example.org", ca=None), ["ca", "127.example.org"]),
+    (case("mqtt", host="localhost.example.org", ca=None), ["ca", "localhost.example.org"]),
+    (case("teamviewer", host=["a", "b"]), ["host", "text"]),
     (case("ibm", token="s3cret\n"), ["token", "line ends"]),
     (case("mqtt", port="mqtt"), ["port", "1 to 65535"]),
     (case("mqtt", port=70000), ["port", "1 to 65535"]),
@@ -148,6 +154,12 @@ def test_plain_tcp_is_said_aloud(board):
     )
     assert not [one for one in run.reports if "error" in one]
     assert run.out.count("WARNING") == 4 and "passwords" in run.out
+
+
+def test_pain_72_a_host_may_be_several(board):
+    several = ["a.example:1883", "b.example"]
+    got = read(board, case("mqtt", host=several), case("ibm", host=several))
+    assert [one["found"]["host"] for one in got] == [several, several]
 
 
 def test_ports_may_be_digits(board):
