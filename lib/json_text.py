@@ -3,8 +3,9 @@
 # The built-in reader is fast, but takes {"a" 1}, [1,], 01 and "\x", makes two characters of an
 # emoji's \ud83d\ude00, and ended well on a lone "{" before MicroPython 1.26. So a text is first
 # proven to be JSON, and only then given to it. The proof costs little because most of it is done
-# by find() and replace(), which run in C: the strings are taken out, numbers and words checked one
-# by one, and the structure left is put together from the inside out, one level of nesting a round.
+# by split(), join() and replace(), which run in C: the strings are taken out, numbers and words
+# checked one by one, and the structure left is put together from the inside out, one level of
+# nesting a round.
 #
 # Nothing here calls itself: a task with 8 KB of stack can use it at any depth it allows.
 
@@ -15,9 +16,11 @@ from micropython import const
 
 _DEPTH = const(32)  # most arrays and objects inside each other, to read and to write
 _DIGITS = const(400)  # longest number; the largest double has 309 digits
-_ESCAPES = b'"\\/bfnrt'  # what may follow a backslash, apart from u and four hex digits
+_WINDOW = const(512)  # bytes of a text that are taken apart at once
+_ESCAPES = (b"/", b"b", b"f", b"n", b"r", b"t")  # what may follow a backslash, beside \\ " u
 NO_MEMORY = "JSON: not enough memory to read it"  # the text of that ValueError
-_MARKS = b"{}[],: "
+_MARKS = b'{}[]: "'
+_ZERO = const(48)
 _WORDS = (b"true", b"false", b"null")
 # For isinstance(); a tuple that stands in a call is made anew at each call.
 _CONTAINERS = (dict, list, tuple)
@@ -58,25 +61,23 @@ def _check_number(word):
         raise ValueError("number too large")
 
 
-def _add_plain(skeleton, plain):
-    # plain is what stands between two strings: marks and spaces are kept, a number or word becomes
-    # a v. Two of those always have a comma between them.
-    start = 0
-    while start < len(plain):
-        comma = plain.find(b",", start) + 1 or len(plain)
-        part = plain[start:comma]
-        start = comma
-        word = part.strip(_MARKS)
+def _without_words(text):
+    # text is JSON whose strings are one quotation mark each. Returns it with a v for each number
+    # or word. Two of those always have a comma between them.
+    parts = text.split(b",")
+    for i in range(len(parts)):
+        word = parts[i].strip(_MARKS)
         if word:
-            if word not in _WORDS:
+            if word not in _WORDS and not (word.isdigit() and word[0] != _ZERO):
                 _check_number(word)
-            before = part.find(word)
-            part = part[:before] + b"v" + part[before + len(word) :]
-        skeleton += part
+            elif len(word) > _DIGITS:
+                raise ValueError("number too large")
+            parts[i] = parts[i].replace(word, b"v", 1)
+    return b",".join(parts)
 
 
 def _unit(data, at):
-    # The UTF-16 unit of a \u escape, or -1 if there is none.
+    # The UTF-16 unit of a \u escape, or -1 if none starts there.
     if data[at : at + 2] != b"\\u":
         return -1
     unit = unhexlify(data[at + 2 : at + 6])
@@ -85,54 +86,74 @@ def _unit(data, at):
     return unit[0] << 8 | unit[1]
 
 
-def _check(data):
-    # Proves that data is JSON, or raises ValueError. Returns it with surrogates joined.
-    plain = data
-    if data and min(data) < 32:
-        plain = data.replace(b"\n", b" ").replace(b"\r", b" ").replace(b"\t", b" ")
-        if min(plain) < 32:
-            raise ValueError("control character")
-    escapes = b"\\" in data
+def _join_escapes(data, plain):
+    # Checks the escapes in data, and returns it with surrogates joined. plain: the same without
+    # escaped backslashes and quotation marks.
     joined = b""
     done = 0  # up to here `joined` has the text
+    at = plain.find(b"\\")
+    while at >= 0:
+        end = at + 2
+        if plain[at + 1 : end] not in _ESCAPES:
+            unit = _unit(data, at)
+            end = at + 6
+            if unit < 0:
+                raise ValueError("bad escape")
+            if unit & 0xF800 == 0xD800:
+                low = _unit(data, end)
+                character = 0xFFFD
+                if unit < 0xDC00 and low & 0xFC00 == 0xDC00:
+                    character = 0x10000 + ((unit & 0x3FF) << 10 | low & 0x3FF)
+                    end += 6
+                joined += data[done:at] + chr(character).encode()
+                done = end
+        at = plain.find(b"\\", end)
+    return joined + data[done:] if done else data
+
+
+def _window(plain, at):
+    # Where a part of the text ends that begins outside of strings, so that it doesn't end in one,
+    # nor in a number or word.
+    size = len(plain)
+    end = at + _WINDOW
+    if end >= size:
+        return size
+    last = plain.rfind(b'"', at, end)
+    if last < 0:  # numbers, perhaps
+        comma = plain.find(b",", end)
+        quote = plain.find(b'"', end)
+        if comma < 0 or 0 <= quote < comma:
+            return quote if quote >= 0 else size
+        return comma + 1
+    if plain.count(b'"', at, end) & 1 == 0:
+        return last + 1
+    return last if last > at else (plain.find(b'"', at + 1) + 1 or size)
+
+
+def _check(data):
+    # Proves that data is JSON, or raises ValueError. Returns it with surrogates joined. The text
+    # is taken apart in windows, because its parts take several times its room.
+    controls = data and min(data) < 32
+    plain = data
+    if b"\\" in data:
+        plain = data.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        data = _join_escapes(data, plain)
     skeleton = bytearray(b"^")
     at = 0
-    while True:
-        quote = plain.find(b'"', at)
-        part = plain[at:quote] if quote >= 0 else plain[at:]
-        if part.strip(_MARKS):
-            _add_plain(skeleton, part)
-        else:
-            skeleton += part
-        if quote < 0:
-            break
-        end = data.find(b'"', quote + 1)
-        slash = data.find(b"\\", quote + 1, end) if escapes else -1
-        while 0 <= slash < end:
-            at = slash + 2
-            if data[slash + 1] in _ESCAPES:
-                if slash + 1 == end:
-                    end = data.find(b'"', at)
-            else:
-                unit = _unit(data, slash)
-                at = slash + 6
-                if unit < 0:
-                    raise ValueError("bad escape")
-                if unit & 0xF800 == 0xD800:
-                    low = _unit(data, at)
-                    character = 0xFFFD
-                    if unit < 0xDC00 and low & 0xFC00 == 0xDC00:
-                        character = 0x10000 + ((unit & 0x3FF) << 10 | low & 0x3FF)
-                        at += 6
-                    joined += data[done:slash] + chr(character).encode()
-                    done = at
-            slash = data.find(b"\\", at, end)
-        if end < 0 or (plain is not data and plain[quote:end] != data[quote:end]):
-            raise ValueError("a string without end, or with a control character")
-        skeleton += b'"'
-        at = end + 1
+    while at < len(plain):
+        end = _window(plain, at)
+        parts = plain[at:end].split(b'"')
+        at = end
+        if not len(parts) & 1:
+            raise ValueError("a string without end")
+        text = b'"'.join(parts[::2])
+        if controls:
+            text = text.replace(b"\n", b" ").replace(b"\r", b" ").replace(b"\t", b" ")
+            if min(b" ".join(parts[1::2]) + text + b" ") < 32:
+                raise ValueError("control character")
+        skeleton += _without_words(text)
     _check_skeleton(bytes(skeleton))
-    return joined + data[done:] if done else data
+    return data
 
 
 def _check_skeleton(text):

@@ -369,6 +369,33 @@ def same(one, other):
     return type(one) is type(other) and one == other
 
 
+def test_long_texts_are_judged_as_cpython_judges_them(board):
+    """Texts are looked through in windows of 512 bytes: what stands at a seam is no exception."""
+    piece = st.one_of(
+        _VALUE,
+        st.integers(380, 520).map(lambda n: "x" * n + '"\\\n' + "y" * (n % 7)),
+        st.integers(1, 300).map(lambda n: [n * 1.5] * (n // 3)),
+        st.integers(1, 60).map(lambda n: ["\\" * n, '"' * n, True, None, -n]),
+    )
+    edit = st.tuples(st.integers(0, 4000), st.sampled_from(["", "double", *'{}[],:"\\ 0x']))
+    made = st.builds(
+        lambda value, indent, edits: changed(json.dumps(value, indent=indent), edits),
+        st.lists(piece, min_size=3, max_size=12),
+        st.sampled_from([None, None, 1]),
+        st.lists(edit, max_size=1),
+    )
+    texts = [text for text in collect(made, 300) if len(text) > 300]
+    good = 0
+    for text, found in zip(texts, outcomes(board, texts)):
+        want = expected(text)
+        if want is None:
+            assert found.get("error", "").startswith("not JSON: "), text
+        else:
+            good += 1
+            assert "value" in found and same(found["value"], want["value"]), text
+    assert good > 50 and len(texts) - good > 50
+
+
 def test_bytes_are_judged_as_cpython_judges_them(board):
     flip = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=2)
 
