@@ -504,8 +504,17 @@ class Device:
         body = {"registrationId": self._name}
         if self._model:
             body["data" if self.convention == "A" else "payload"] = self._model
-        register = load_once("iotc_dps").register
-        host, self._id = yield from register(link, json_text.dumps(body), self)
+        # A busy service takes most of a minute to let a device in. That is the link's to wait for;
+        # then the time for an answer begins.
+        try:
+            while not link.is_connected():
+                yield link.do_next(self._wait)
+                if link.error:
+                    raise link.error
+            register = load_once("iotc_dps").register
+            host, self._id = yield from register(link, json_text.dumps(body), self)
+        finally:
+            link.disconnect(0)
         if host != self._host:
             self._accepted = False
         self._host = host

@@ -64,6 +64,21 @@ report(connected=d.isConnected(), error=d.error, longest=longest)
     assert not fresh.azure.failures_left(place)
 
 
+def test_the_time_for_dps_to_answer_begins_with_the_connection(dev, fresh):
+    """36 s for the CONNACK alone, where an answer may take 30."""
+    dev.rig = fresh
+    fresh.azure.fail("dps.connect", delay=3)
+    got = dev.run(SLOW + "report(code=d.connect(), error=d.error)\n", FACTOR=12).report
+    assert got == {"code": 0, "error": None}
+
+
+def test_a_dps_that_hangs_up_in_mid_registration_is_told(dev, fresh):
+    dev.rig = fresh
+    fresh.azure.fail("dps.register", close=True)
+    got = dev.run("d = device(name=NAME)\nreport(code=d.connect(), error=str(d.error))\n").report
+    assert got["code"] == 16 and got["error"][:1].isalpha()
+
+
 def test_an_acknowledgement_may_take_most_of_two_minutes(dev, fresh):
     dev.rig = fresh
     dev.known()
