@@ -845,7 +845,7 @@ def test_pain_33_an_exception_anywhere_in_the_programs_part_leaves_a_client_that
     rig.send("iot-2/cmd/last/fmt/x", "1", 1)
     report = program.next_report(30)
     assert "last" in report["got"] and report["left"] == 0, report
-    # The link takes a lack of memory in a callback for the end of the connection, which comes back.
+    # The link takes a lack of memory in a callback for the end of the connection, and dials again.
     told = [error] + ["ConnectionException"] * (error == "MemoryError")
     assert set(told) & set(report["raised"] + report["errors"]), report
     assert rig.witness.publishes[-1].topic == "iot-2/evt/second/fmt/x"
