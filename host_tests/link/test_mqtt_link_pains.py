@@ -756,14 +756,43 @@ run(link, lambda: not link.is_connected(), 20)
 kept = said(link.publish, "up", "kept")  # while it dials with new ones
 run(link, link.is_connected)
 run(link, lambda: stream.received)
+stream.answers = False
+for i in range(link.window):
+    link.publish("up", "fills the window", qos=1)
+apart = said(link.publish, "up", "needs no place there")
+link.discard()
+stream.received = stream.received[:1]
 stream.ended = True
 run(link, lambda: not link.is_connected(), 20)
 link.backoff_ms = 60000
-report(kept=kept, received=[one[1] for one in stream.received], then=said(link.publish, "up", "x"))
+report(apart=apart, kept=kept, received=[one[1] for one in stream.received],
+       then=said(link.publish, "up", "x"))
 """,
     )
     assert report["kept"] == 0 and report["received"] == ["kept"]
+    assert report["apart"] == 0
     assert report["then"].startswith("OSError: ")
+
+
+def test_a_renewal_that_fails_keeps_no_more_of_qos_0(board):
+    report = device(
+        board,
+        """
+clock = Clock()
+stream = BrokerStream()
+link = make(stream, credentials=lambda: ("user", "token", 10))
+link.connect()
+def nobody():
+    raise OSError(111, "refused")
+    yield
+stream.open = nobody
+clock.now += 9000
+run(link, lambda: link.error)
+link.backoff_ms = 60000
+report(said=said(link.publish, "up", "x"), inflight=link.inflight)
+""",
+    )
+    assert report["said"].startswith("OSError: ") and report["inflight"] == 0
 
 
 @pytest.mark.parametrize("hook", ["cb", "on_ack", "on_up", "on_down", "on_skip"])

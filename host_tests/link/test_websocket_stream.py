@@ -992,7 +992,7 @@ def test_close_tears_no_frame_apart_and_what_was_half_said_is_forgotten(board):
     report = board.run(
         BARE
         + """
-stream = make([], (1000, 5, 0))
+stream = make([], (1000, 5, 1000))
 out = stream._out
 buf = bytearray(10)
 stream.wire.turn = 1
