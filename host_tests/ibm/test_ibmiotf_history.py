@@ -233,8 +233,8 @@ def test_pain_62_the_documents_three_snippets_print_an_ordinary_history(board, s
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_pain_62_the_iterator_holds_one_record_and_not_a_page(board, scripted, chunked):
-    """800 KB of history through a heap of 600 KB, most of which the program fills."""
-    records = [record(i, 8000) for i in range(100)]
+    """1.2 MB of history through a heap of 800 KB, most of which the program fills."""
+    records = [record(i, 12000) for i in range(100)]
     page = answer("200 OK", records)
     if chunked:
         body = json.dumps(records).encode()
@@ -248,12 +248,12 @@ def test_pain_62_the_iterator_holds_one_record_and_not_a_page(board, scripted, c
         + """
     numbers = []
     for record in api.historicalEvents():
-        assert len(record["evt"]["text"]) > 8000
+        assert len(record["evt"]["text"]) > 12000
         numbers.append(record["evt"]["i"])
     report(numbers=numbers)
     """,
         options=options,
-        heap="300k" if board.name == "micropython" else None,
+        heap="400k" if board.name == "micropython" else None,
     )
     assert run.report["numbers"] == list(range(100))
 
@@ -329,7 +329,7 @@ def test_pages_are_read_with_spaces_marks_and_nothing_in_them(board, scripted):
 def test_a_page_too_large_for_the_heap_is_an_error_that_says_what_to_do(board, scripted):
     if board.name == "cpython":
         pytest.skip("CPython's heap has no end that a test could reach")
-    page = answer("200 OK", [record(i, 8000) for i in range(100)])
+    page = answer("200 OK", [record(i, 12000) for i in range(100)])
     server, options = scripted({"historian": [page]})
     run = board.run(
         START
@@ -340,6 +340,6 @@ def test_a_page_too_large_for_the_heap_is_an_error_that_says_what_to_do(board, s
         report(text=str(e.args[1]))
     """,
         options=options,
-        heap="300k",
+        heap="400k",
     )
     assert "'top'" in run.report["text"] and "historicalEvents()" in run.report["text"]
