@@ -1315,7 +1315,8 @@ def test_a_call_that_ended_offline_does_not_take_a_later_calls_answer(device, ag
     waiting, release = held
     with Relay(agent.port) as relay:
         program = device.start(
-            """
+            CLOCK
+            + """
 hurry(50)
 c = connected(MqttPort=port)
 report(ready=1)
@@ -1326,9 +1327,10 @@ heard.clear()
 defs = {"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}
 c.create_metric(defs, "one", callback=hear("early"), timeout=4)
 c.check_connection(callback=hear("early ping"), timeout=4)
+clock.now += 4100
 report(got=[(h["on"], h["error_code"]) for h in drive(c, 2)])
-for _ in range(20):
-    c.do_next(10)
+clock.now += 9000  # longer than the agent would be given: it does not have the calls yet
+step()
 c.check_connection(callback=hear("ping"))
 report(asked=1)
 got = []
@@ -1337,6 +1339,7 @@ while "ping" not in [name for name, _ in got]:
 report(got=got, left=waiting(c))
 """,
             port=relay.port,
+            doubles=DOUBLES,
         )
         program.next_report()
         relay.down()
