@@ -95,9 +95,7 @@ def check(told, codes=(0, 22)):
     assert told["told"]["after"] == [0], told
 
 
-@pytest.mark.parametrize(
-    "kind", ["OSError(104)", "MemoryError()", "RuntimeError()", "KeyError()"]
-)
+@pytest.mark.parametrize("kind", ["OSError(104)", "MemoryError()", "RuntimeError()", "KeyError()"])
 def test_pain_33_every_call_on_the_stream_fails_in_turn(device, kind):
     reports = device.run(
         CONVERSATION

@@ -81,9 +81,7 @@ class Refused(Exception):
 
 
 def encode(value):
-    return json.dumps(
-        value, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def new_id():
