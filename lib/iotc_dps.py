@@ -118,12 +118,13 @@ def _read(topic, msg):
         state = reply.get("registrationState") or reply
         state.get("status")
         return int(code), pause, reply, state
-    except (ValueError, AttributeError):
-        raise _unclear(code)
+    except (ValueError, AttributeError) as e:
+        # What is wrong may be this board's: too little memory to read it.
+        raise _unclear(code, e)
 
 
-def _unclear(code):
-    return OSError(-1, "DPS: an answer (%s) without what it should say" % code)
+def _unclear(code, why="a name is missing"):
+    return OSError(-1, "DPS: an answer (%s) without what it should say: %s" % (code, why))
 
 
 def _is_name(value):
