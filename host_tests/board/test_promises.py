@@ -6,6 +6,8 @@ A step is bounded by promises.STEP_MS of the board's own time, however busy this
 exceptions: the TLS handshake's arithmetic, and the port's own look-up of names.
 """
 
+import pathlib
+
 import pytest
 from board import emulator, promises
 
@@ -59,6 +61,47 @@ def test_every_fault_of_a_peer(broker, board_lwip, way):
         tls=way in ("TLS", "WSS"),
     )
     assert len(rows) == len(faults) + 1
+
+
+def test_tls_that_breaks_below(broker, board_lwip):
+    rows = hold(lambda wanted: promises.record_rows(broker, wanted=wanted))
+    assert len(rows) == 2 * len(promises.TLS_BYTES)
+
+
+def test_pain_29_a_name_that_moves_is_followed(broker, board_lwip):
+    assert len(hold(lambda wanted: promises.moved_rows(broker, wanted=wanted))) == 1
+
+
+def test_nothing_is_allocated_when_idle_and_per_publish(broker, board_lwip):
+    run = board_lwip.run(
+        """
+        import gc, time
+        from mqtt_link import MQTTLink
+
+        link = MQTTLink("idle", "localhost", port, ssl={"ca": ca}, keepalive=0)
+        link.connect(timeout=20)
+
+        def grown(times, call, *args):
+            for _ in range(3):  # what is made once, and the answers that are still coming
+                call(*args)
+            gc.collect()
+            gc.disable()
+            before = gc.mem_alloc()
+            for _ in range(times):
+                call(*args)
+            after = gc.mem_alloc()
+            gc.enable()
+            return after - before
+
+        idle = grown(100, link.do_next, 0)
+        publish = grown(20, link.publish, "up/x", b"21.5")
+        report(idle=idle, publish=publish)
+        """,
+        port=broker.ready["mqtt"]["tls_port"],
+        ca=pathlib.Path(broker.ready["ca_der"]),
+    )
+    assert run.report["idle"] == 0
+    assert run.report["publish"] == 0
 
 
 @pytest.mark.parametrize("way", ["plain", "TLS"])

@@ -33,7 +33,7 @@ from pathlib import Path  # noqa: E402
 
 import processes  # noqa: E402
 from localcloud import pki  # noqa: E402
-from localcloud.faults import FaultProxy  # noqa: E402
+from localcloud.faults import CutAt, FaultProxy, GarbleAt, Inject  # noqa: E402
 
 from board import emulator, image  # noqa: E402
 
@@ -46,10 +46,14 @@ FAULTS = (
     ("silent", 4), ("stall_mid_packet", 4), ("stall_mid_connack", 4), ("stall_mid_suback", 4),
     ("half_packet_then_end", 4), ("one_byte", 2), ("half_open", 5), ("freeze", 5),
     ("duplicate_acks", 2), ("reorder_acks", 2), ("drop_acks", 5), ("swallow_pings", 5),
-    ("flood", 2), ("garbage", 4), ("random_garbage", 4), ("second_connack", 4),
-    ("length_256_mb", 4), ("connack_3", 4), ("connack_5", 4), ("publish_before_connack", 4),
-    ("close_at_once", 4), ("never_reads", 4),
+    ("flood", 2), ("skip_60_kb", 2), ("garbage", 4), ("random_garbage", 4),
+    ("second_connack", 4), ("length_256_mb", 4), ("connack_3", 4), ("connack_5", 4),
+    ("publish_before_connack", 4), ("close_at_once", 4), ("never_reads", 4),
 )  # fmt: skip
+# Bytes of the server's TLS records after which the line breaks: in its hello, its certificate, the
+# end of the handshake, the conversation.
+TLS_BYTES = (1, 60, 700, 1300, 1500)
+_LONG = b"\x30\xe7\xd4\x03\x00\x05flood" + bytes(60000)  # a PUBLISH much over max_packet
 SIZES = (20, 30, 100, 470, 512, 640, 700, 750, 1000, 1500, 2200)
 
 
@@ -78,15 +82,21 @@ class Row:
 
 
 class Broker:
-    """A local cloud that is a plain broker, with a proxy before its plain and its TLS port."""
+    """
+    A local cloud that is a plain broker, and proxies in front of it. Those for TLS and WSS end TLS
+    themselves, so that what they do hits packets; "TLS records" breaks the stream below TLS.
+    """
 
     def __init__(self, state):
         self.process, self.ready = processes.start_cloud("--open-broker", state=state)
+        mqtt = self.ready["mqtt"]
+        tls = pki.Pki(Path(self.ready["ca_pem"]).parent).server_context()
         self.proxies = {
-            "plain": FaultProxy("127.0.0.1", self.ready["mqtt"]["port"]),
-            "TLS": FaultProxy("127.0.0.1", self.ready["mqtt"]["tls_port"]),
-            "WebSocket": FaultProxy("127.0.0.1", self.ready["mqtt"]["ws_port"]),
-            "WSS": FaultProxy("127.0.0.1", self.ready["mqtt"]["wss_port"]),
+            "plain": FaultProxy("127.0.0.1", mqtt["port"]),
+            "TLS": FaultProxy("127.0.0.1", mqtt["port"], tls=tls),
+            "TLS records": FaultProxy("127.0.0.1", mqtt["tls_port"]),
+            "WebSocket": FaultProxy("127.0.0.1", mqtt["ws_port"]),
+            "WSS": FaultProxy("127.0.0.1", mqtt["ws_port"], tls=tls),
         }
 
     def close(self):
@@ -97,7 +107,7 @@ class Broker:
     def options(self, way, **more):
         """The options of watch.py for one way of connecting."""
         link = {"timeout": 2, "keepalive": 4, "window": 16, "max_packet": 512}
-        if way in ("TLS", "WSS"):
+        if way in ("TLS", "TLS records", "WSS"):
             link["ssl"] = {"ca": image.HOST + self.ready["ca_der"]}
         if way in ("WebSocket", "WSS"):
             link["websocket"] = "/mqtt"
@@ -161,7 +171,7 @@ def fault_rows(broker, ways=("plain", "TLS"), faults=FAULTS, library=None, wante
                     watched = Watched(broker.options(way), library)
                     yield watched.ask("nothing wrong, " + way, "fault 1")
                 proxy = broker.proxies[way]
-                proxy.apply(fault, connections=1)
+                proxy.apply(_long_packet if fault == "skip_60_kb" else fault, connections=1)
                 row = watched.ask(name, "fault {}".format(seconds), before=proxy.cut)
                 proxy.lift()
                 yield row
@@ -171,6 +181,45 @@ def fault_rows(broker, ways=("plain", "TLS"), faults=FAULTS, library=None, wante
         finally:
             if watched:
                 watched.close()
+
+
+def _long_packet():
+    return Inject(_LONG)
+
+
+def record_rows(broker, library=None, wanted=None):
+    """TLS's own stream is cut, or one byte of it is turned over."""
+    watched = None
+    try:
+        for what, make in (("cut", CutAt), ("garbled", GarbleAt)):
+            for count in TLS_BYTES:
+                name = "TLS: {} at byte {}".format(what, count)
+                if wanted and not wanted(name):
+                    continue
+                if watched is None:
+                    watched = Watched(broker.options("TLS records"), library)
+                    watched.ask("", "fault 1")
+                proxy = broker.proxies["TLS records"]
+                proxy.apply(lambda make=make, count=count: make(count), connections=1)
+                yield watched.ask(name, "fault 3", before=proxy.cut)
+    finally:
+        if watched:
+            watched.close()
+
+
+def moved_rows(broker, library=None, wanted=None):
+    """The name moves: the old address takes connections and says nothing, the new one serves."""
+    name = "the service's name moves to another address"
+    if wanted and not wanted(name):
+        return
+    with emulator.NameServer({"cloud.test": ["10.0.2.77"]}, ttl=1) as names:
+        options = dict(broker.options("plain"), host="cloud.test", servers=["10.0.2.2"])
+        with Watched(options, library, names=[names]) as watched:
+
+            def move():
+                names.answers = {"cloud.test": [emulator.HOST]}
+
+            yield watched.ask(name, "try 12", before=move)
 
 
 def silent_rows(broker, ways=("plain", "TLS"), sizes=SIZES, library=None, wanted=None, seconds=3):
@@ -307,7 +356,10 @@ def rows(broker, directory, library=None, wanted=None):
     yield from refused_rows(broker, directory, library, wanted)
     resolve = library is None or "resolver.py" in library
     yield from dns_rows(broker, library, wanted, resolve)
+    if resolve:
+        yield from moved_rows(broker, library, wanted)
     yield from fault_rows(broker, library=library, wanted=wanted)
+    yield from record_rows(broker, library, wanted)
     yield from silent_rows(broker, library=library, wanted=wanted)
     yield from cycle_rows(broker, library, wanted)
 

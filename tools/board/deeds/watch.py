@@ -164,7 +164,7 @@ while True:
                 "dialling_ms": longest["dialling"] / 1000,
                 "slow_dialling": slow,
                 "downs": len(downs),
-                "error": str(downs[0] if downs else link.error),
+                "error": str(downs[-1] if downs else link.error),
                 "last": str(link.error),
             }
         )
