@@ -94,7 +94,7 @@ def test_nothing_is_allocated_when_idle_and_per_publish(broker, board_lwip):
             return after - before
 
         idle = grown(100, link.do_next, 0)
-        publish = grown(20, link.publish, "up/x", b"21.5")
+        publish = grown(20, link.publish, b"up/x", b"21.5")
         report(idle=idle, publish=publish)
         """,
         port=broker.ready["mqtt"]["tls_port"],

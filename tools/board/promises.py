@@ -90,7 +90,8 @@ class Broker:
     def __init__(self, state):
         self.process, self.ready = processes.start_cloud("--open-broker", state=state)
         mqtt = self.ready["mqtt"]
-        tls = pki.Pki(Path(self.ready["ca_pem"]).parent).server_context()
+        made = Path(self.ready["ca_pem"]).parent
+        tls = pki.server_context(made / "server.pem", made / "server-key.pem")
         self.proxies = {
             "plain": FaultProxy("127.0.0.1", mqtt["port"]),
             "TLS": FaultProxy("127.0.0.1", mqtt["port"], tls=tls),
