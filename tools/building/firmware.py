@@ -33,13 +33,15 @@ _ATTRIBUTES = tuple(
     strip extend reverse
     """.split()
 )
-# Of the modules math and errno; short ones first.
+# Of the modules errno, math, uctypes, struct, micropython; short ones first.
 _ATTRIBUTES_SPELT = tuple(
     """
     EIO acos asin atan cosh sinh tanh erfc fabs fmod log2 log10 modf EPERM EBADF expm1 acosh asinh
     atanh atan2 frexp ldexp isinf isnan EEXIST EINVAL EAGAIN EACCES EISDIR ENODEV ENOENT ENOMEM
     lgamma isclose ENOBUFS EALREADY isfinite copysign ENOTCONN ETIMEDOUT EADDRINUSE ECONNRESET
-    EOPNOTSUPP EINPROGRESS EHOSTUNREACH ECONNREFUSED ECONNABORTED
+    EOPNOTSUPP EINPROGRESS EHOSTUNREACH ECONNREFUSED ECONNABORTED BF_LEN BF_POS BFINT8 BFINT16
+    BFINT32 BFUINT8 BFUINT16 BFUINT32 bytes_at LONGLONG calcsize ULONGLONG pack_into heap_lock
+    mem_alloc heap_unlock unpack_from getrandbits bytearray_at
     """.split()
 )
 FOR_ATTRIBUTES = _ATTRIBUTES + _ATTRIBUTES_SPELT
