@@ -74,7 +74,7 @@ LARGER = {
     "rest": 5200,  # HTTP as it is spoken, with all its bounds and refusals; API calls only
     "websocket_stream": 2800,  # stays loaded, where MQTT goes over WebSocket
     "iotc_dps": 2400,  # one conversation with DPS, with every answer that it may give
-    "cloud_settings": 6200,  # reads a settings file and names each mistake; once, at the start
+    "cloud_settings": 6500,  # reads a settings file and names each mistake; once, at the start
     "cloud_check": 3000,
     "cloud_teamviewer_seldom": 2300,
     "idigi_messages": 2250,  # stays while a block is taken message by message
