@@ -250,28 +250,34 @@ def tools():
     ]
     stubs = [line for line in lines if line.startswith("micropython-")]
     python = workshop.side_venv("types", [line for line in lines if line not in stubs])
-    places = {}
-    for board in BOARDS:
-        place = python.parent.parent / board
-        wanted = [line for line in stubs if "-{}-".format(board) in line or "-stdlib-" in line]
-        stamp = place / "picolink.txt"
-        if not stamp.exists() or stamp.read_text() != "\n".join(wanted):
-            shutil.rmtree(place, ignore_errors=True)
-            done = subprocess.run(
-                [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-input"]
-                + ["--disable-pip-version-check", "--target", str(place)]
-                + wanted,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            if done.returncode:
-                raise workshop.SetupError(
-                    "pip could not install {}: {}".format(" ".join(wanted), done.stdout[-500:])
-                )
-            stamp.write_text("\n".join(wanted))
-        places[board] = place
+    # Several workers of a test run ask for the same: the first one makes it.
+    with workshop.lock("types"):
+        places = {board: _install_stubs(python, board, stubs) for board in BOARDS}
     return python.parent / "mypy", places
+
+
+def _install_stubs(python, board, stubs):
+    """The directory (Path) with MicroPython's stubs for one board; made once."""
+    place = python.parent.parent / board
+    wanted = [line for line in stubs if "-{}-".format(board) in line or "-stdlib-" in line]
+    stamp = place / "picolink.txt"
+    if stamp.exists() and stamp.read_text() == "\n".join(wanted):
+        return place
+    shutil.rmtree(place, ignore_errors=True)
+    done = subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-input"]
+        + ["--disable-pip-version-check", "--target", str(place)]
+        + wanted,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise workshop.SetupError(
+            "pip could not install {}: {}".format(" ".join(wanted), done.stdout[-500:])
+        )
+    stamp.write_text("\n".join(wanted))
+    return place
 
 
 def run_mypy(mypy, typings, files, directory, board):

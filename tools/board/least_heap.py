@@ -4,6 +4,7 @@ Finds the least heap with which each client does its main deed on the emulated b
     python3 tools/board/least_heap.py                         all clients: frozen, ROMFS, .mpy
     python3 tools/board/least_heap.py --as romfs link azure   some
     python3 tools/board/least_heap.py --built                 as tools/build.py makes them
+    python3 tools/board/least_heap.py --library DIR mqtt_as   another client, whose files DIR holds
 
 The deed (tools/board/deeds/): imported, connected to the local cloud over verified TLS, 20
 messages acknowledged, connection reset by the peer, connected again, one more. The figure is
@@ -46,6 +47,7 @@ CLIENTS = {
     "teamviewer": "teamviewer",
     "digi": "digi",
     "umqtt": "link",
+    "mqtt_as": None,  # somebody else's: --library says where it is
 }
 _LIMIT_S = 90  # a run that takes longer has failed, also on a computer that is busy elsewhere
 # So has one that connects more often and still isn't done: it lacks memory and tries again. Once
@@ -189,12 +191,19 @@ def main():
     parser.add_argument("--as", dest="hows", action="append", choices=image.HOWS)
     parser.add_argument("--profile", choices=firmware.PROFILES, default="rp2")
     parser.add_argument("--built", action="store_true", help="what tools/build.py makes of lib/")
+    parser.add_argument("--library", metavar="DIR", help="another client's files, instead of lib/")
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help=" ".join(CLIENTS))
     options = parser.parse_args()
     hows = options.hows or ["frozen", "romfs", "mpy"]
     for client in options.clients:
         if client not in CLIENTS:
             parser.error("{} is none of {}".format(client, " ".join(CLIENTS)))
+        if CLIENTS[client] is None and not options.library:
+            parser.error("{}: --library says where its files are".format(client))
+    other = None
+    if options.library:
+        other = image.libraries(workshop.DEVICE_LIB, Path(options.library))
+    clients = options.clients or [name for name in CLIENTS if CLIENTS[name]]
     try:
         emulator.make(options.profile, fetch=True)
     except emulator.Missing as error:
@@ -204,10 +213,10 @@ def main():
         try:
             print("| least heap in KB | {} |".format(" | ".join(hows)), flush=True)
             print("|---|" + "--:|" * len(hows), flush=True)
-            for client in options.clients or CLIENTS:
+            for client in clients:
                 found = []
                 for how in hows:
-                    library = built(client, state, how) if options.built else None
+                    library = built(client, state, how) if options.built else other
                     found.append(least(deeds, client, how, options.profile, library))
                 told = " | ".join("none" if kb is None else str(kb) for kb in found)
                 print("| {} | {} |".format(client, told), flush=True)
