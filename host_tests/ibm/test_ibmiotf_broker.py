@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -11,6 +12,8 @@ import real_broker
 import workshop
 from ibm_rig import WATCH
 from localcloud import pki
+from localcloud.mqtt import codec as mq
+from localcloud_rig import Raw
 
 TOKENS = {"pump/id/p1": "token-1", "pump/id/p2": "token-2", "dashboard": "token-d"}
 
@@ -40,18 +43,25 @@ def mosquitto(tmp_path_factory):
     assert n == 1
     # Started as root it would become user mosquitto, who can't read a test's directory.
     (place / "mosquitto.conf").write_text(conf + "\nuser root\n")
-    process = processes.Process(
-        ["sh", "-c", 'cd "$0" && exec "$1" -c mosquitto.conf', str(place), program],
-        name="mosquitto",
-    )
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            assert process.wait(0.1) is None, process.tail()
-    yield {"port": port, "ca": str(place / "ca.der")}
-    process.stop()
+    made = {"port": port, "ca": str(place / "ca.der"), "ca_pem": str(place / "ca.pem")}
+
+    def start():
+        process = processes.Process(
+            ["sh", "-c", 'cd "$0" && exec "$1" -c mosquitto.conf', str(place), program],
+            name="mosquitto",
+        )
+        made["process"] = process
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.wait(0.1) is None, process.tail()
+
+    made["start"] = start
+    start()
+    yield made
+    made["process"].stop()
 
 
 def device(mosquitto, name, **more):
@@ -272,3 +282,32 @@ def test_the_readmes_programs_name_the_options_that_exist():
     text = (workshop.ROOT / "tools" / "brokers" / "README.md").read_text()
     names = set(re.findall('"([a-z-]+)":', text))
     assert names <= {"org", "type", "id", "host", "ca", "auth-method", "auth-token", "auth-key"}
+
+
+def test_pain_73_what_waits_for_who_is_away_survives_a_crash(mosquitto):
+    """Acknowledged messages, a broker that is killed, and an application that comes back."""
+    tls = pki.client_context(mosquitto["ca_pem"])
+
+    def connect(client_id, user, present=False):
+        return Raw(mosquitto["port"], tls=tls, host="localhost").connect(
+            client_id, present, clean=False, user=user, password=TOKENS[user].encode()
+        )
+
+    topic = "iot-2/type/pump/id/p1/evt/%d/fmt/json"
+    connect("away", "dashboard").subscribe(("iot-2/type/+/id/+/evt/+/fmt/+", 1)).leave()
+    publisher = connect("p", "pump/id/p1")
+    for number in range(1, 201):
+        publisher.send(mq.Publish(topic % number, b"{}", 1, pid=number))
+        publisher.expect(mq.Puback(number))
+    # The broker saves in its loop, once it has answered.
+    publisher.sync()
+    mosquitto["process"].signal(signal.SIGKILL)
+    mosquitto["process"].wait(10)
+    mosquitto["start"]()
+    back = connect("away", "dashboard", present=True)
+    got = []
+    while len(got) < 200:
+        packet = back.read()
+        got.append(int(packet.topic.split("/")[6]))
+        back.send(mq.Puback(packet.pid))
+    assert got == list(range(1, 201))
