@@ -303,6 +303,12 @@ def pytest_collection_finish(session):
     _make_firmware(session.items)
 
 
+@pytest.fixture
+def make_board():
+    """The class Board, for a test that runs its programs in a way of its own."""
+    return Board
+
+
 @pytest.fixture(params=_interpreters())
 def board(request, tmp_path):
     """A Board; the test runs once for each interpreter."""

@@ -33,7 +33,7 @@ while True:
 """
     given = settings(world, topics=["FileData", "DataPoint/away"])
     program = board.start(source, SETTINGS=given)
-    assert program.next_report(60) == {"up": True, "waited": True}
+    assert program.next_report(60)["up"]
     monitors = world.control("GET", "/digi/monitors")
     program.stop()
     body = {"fdName": "a.txt", "fdSize": 3}

@@ -68,10 +68,8 @@ def installed(request, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def micropython(tmp_path):
-    from conftest import Board
-
-    made = Board("micropython", tmp_path)
+def micropython(make_board, tmp_path):
+    made = make_board("micropython", tmp_path)
     yield made
     made.close()
 
