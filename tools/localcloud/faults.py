@@ -71,6 +71,7 @@ class Fault:
     CUT = object()
     END = object()
     framed = True  # False: up() and down() see bytes as they come
+    cut = False  # whether it has cut the connection: both ends see a reset then
 
     def up(self, data):
         yield data
@@ -480,7 +481,10 @@ class FaultProxy:
             for end in (writer, server_writer):
                 if end is not None:
                     self._writers.discard(end)
-                    end.close()
+                    if fault.cut:
+                        _reset(end)  # closed, it would look like a server's own decision
+                    else:
+                        end.close()
 
     async def _pump(self, reader, writer, direction, fault):
         """One direction of one connection, until it ends."""
@@ -498,6 +502,7 @@ class FaultProxy:
                     self.seen[direction][packet[0] >> 4] += 1
                 for piece in framer.feed(data) if fault.framed else (data,):
                     for part in handle(piece):
+                        fault.cut = fault.cut or part is Fault.CUT
                         await line.send(part)
                         if part is Fault.CUT or part is Fault.END:
                             await line.end()
