@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import heap32
+import packages
 import workshop
 
 from bench import broker as bench_broker
@@ -405,10 +406,10 @@ def heap32_figures(contender):
     sources = {
         "/lib/umqtt/simple.mpy": workshop.DEVICE_LIB / "umqtt" / "simple.py",
         "/lib/umqtt/robust.mpy": workshop.DEVICE_LIB / "umqtt" / "robust.py",
-        "/lib/netstream.mpy": workshop.LIB / "netstream.py",
-        "/lib/mqtt_link.mpy": workshop.LIB / "mqtt_link.py",
         "/lib/bench_heap32.mpy": workshop.ROOT / "tools" / "bench" / "device" / "bench_heap32.py",
     }
+    for ours, path in packages.closure(["mqtt_link"])[0].items():
+        sources["/lib/" + ours.replace(".", "/") + ".mpy"] = path
     if contender.path:
         sources["/lib/" + module.replace(".", "/") + ".mpy"] = Path(contender.path).resolve()
     try:
