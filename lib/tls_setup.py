@@ -72,7 +72,10 @@ def context(options):
             raise ValueError("pass the service's root certificate, ssl={'ca': 'ca.der'}")
         if get("cert"):
             what = "cert or key"
-            made.load_cert_chain(load(get("cert"))[0], load(get("key"), b"KEY")[0])
+            key = load(get("key"), b"KEY")[0]
+            # The certificate and, behind it, those that lead to one that the server knows.
+            for der in load(get("cert")):
+                made.load_cert_chain(der, key)
     except (OSError, ValueError, TypeError) as e:
         raise ValueError("ssl: bad %s: %s" % (what, e))
     return made

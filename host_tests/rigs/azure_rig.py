@@ -164,7 +164,7 @@ def running(directory, hubs=(HUB, OTHER_HUB), records=None, **options):
         async def start():
             azure = azure_module.Azure(
                 hubs,
-                trust=lambda pem: context.load_verify_locations(cadata=pem),
+                trust=pki.truster(context),
                 **dict({"scope_id": SCOPE, "group_key": GROUP_KEY, "records": records}, **options),
             )
             azure.retry_after = 0

@@ -43,6 +43,7 @@ class SSLContext:
         self._real = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         self._real.maximum_version = ssl.TLSVersion.TLSv1_2
         self._has_ca = False
+        self._chain = b""
         self.verify_mode = CERT_NONE if server else CERT_REQUIRED
 
     @property
@@ -65,7 +66,9 @@ class SSLContext:
 
     def load_cert_chain(self, cert, key):
         key = _key(key)
-        text = ssl.DER_cert_to_PEM_cert(_certificate(cert)).encode() + key
+        # As mbedTLS: a further certificate goes behind those that are there.
+        self._chain += ssl.DER_cert_to_PEM_cert(_certificate(cert)).encode()
+        text = self._chain + key
         # CPython loads it from files only.
         handle, name = tempfile.mkstemp(prefix="picolink-")
         try:

@@ -27,6 +27,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
 from . import azure_web, fault_values, pki
+from .azure_certificates import DPS_VERSION, FILTER, HUB_VERSION, Certificates, error_body
 from .azure_registry import (
     Records,
     Refused,
@@ -70,6 +71,8 @@ DAY = 86400  # seconds that a quota is for
 #   delay (s)                      the answer (CONNACK, SUBACK, PUBACK ...) comes that much later
 #   silent (true)                  the request is not answered
 #   close (true)                   the connection is closed instead
+#   accepted (true)                hub.certificate: "202" comes first
+#   chain (word)                   certificates: "none", "other" (another key's) or "garbage"
 FAULTS = {
     "dps.connect": "connack delay silent close",
     "dps.register": "status code body failed retry_after delay silent close",
@@ -80,6 +83,8 @@ FAULTS = {
     "hub.twin.get": "status delay silent close",
     "hub.twin.patch": "status delay silent close",
     "hub.method": "close",
+    "dps.certificate": "chain",
+    "hub.certificate": "status code retry_after accepted chain delay silent close",
 }
 
 
@@ -117,7 +122,7 @@ class Part(CloudPart):
         try:
             self.azure = Azure(
                 options.azure_hubs.split(","),
-                trust=lambda pem: cloud.tls.load_verify_locations(cadata=pem),
+                trust=pki.truster(cloud.tls),
                 scope_id=options.azure_scope,
                 group_key=options.azure_group_key,
                 records=Records(cloud.store),
@@ -169,6 +174,7 @@ class Azure:
         self._spent = {}  # (hub, day) -> messages
         self.feedback = []  # of cloud-to-device messages: {"device", "message", "status"}
         self.events = asyncio.Event()  # set, and replaced, whenever telemetry came in
+        self.certificates = Certificates(self.registry)
         self._faults = {}
         self._rid = 0
         self._calls = {}  # rid of a method -> (device id, future)
@@ -180,6 +186,7 @@ class Azure:
         server.add(self.hub)
         for record in self.registry.enrolments.values():
             self._trust(record)
+        self._trust({"ca": self.certificates.root_pem})
 
     def ready(self):
         """The part "azure" of the ready line."""
@@ -279,6 +286,10 @@ class Azure:
         if not enabled:
             self.hub.hang_up(device, "the device was disabled")
 
+    def revoke(self, device):
+        self.certificates.revoke(device)
+        self.hub.hang_up(device, "its certificates were revoked")
+
     def remove(self, device):
         self.registry.remove(device)
         self.hub.hang_up(device, "the device was removed")
@@ -351,15 +362,15 @@ class _Side(Service):
         self.azure = azure
         self.registry = azure.registry
 
-    def await_end(self, client, token):
-        """Close when the token ends."""
-        client.data["ends"] = token.se
+    def await_end(self, client, end):
+        """Close when the token or the certificate ends, in seconds since 1970."""
+        client.data["ends"] = end
         self._arm(client)
 
     def _arm(self, client):
         left = client.data["ends"] + self.azure.grace - self.azure.now()
         if left <= 0:
-            client.close("its token has ended", "service", 401003)
+            client.close("its token or certificate has ended", "service", 401003)
             return
         # Never asleep for longer than a day: the clock may be moved.
         loop = asyncio.get_running_loop()
@@ -446,6 +457,7 @@ class Dps(_Side):
         if not self.VERSION.fullmatch(version):
             return self.refuse(client, "api-version %r" % version)
         client.data = {"id": registration, "name": None, "keys": None, "thumbprint": None}
+        client.data["version"] = version
         why = self._why_not(client, scope, registration, password)
         if why is not None:
             if self.azure.refuse == "connack":
@@ -470,7 +482,7 @@ class Dps(_Side):
             why, token = why_not(text, path, keys, now, DPS_POLICIES, 3)
             if token is not None:
                 client.data.update(name=name, keys=keys)
-                self.await_end(client, token)
+                self.await_end(client, token.se)
                 return None
         return why
 
@@ -480,6 +492,8 @@ class Dps(_Side):
             return "neither token nor certificate"
         if pki.common_name(der) != registration:
             return "the certificate is for %r" % pki.common_name(der)
+        if not pki.is_valid(der, self.azure.now()):
+            return "the certificate is not valid now"
         print_ = pki.thumbprint(der)
         found = self.registry.individual(registration)
         if found is not None:
@@ -570,8 +584,15 @@ class Dps(_Side):
             raise Refused(400, "registrationId is not that of the user name")
         if len(self._operations) > 10000:
             self._operations.clear()
+        csr = body.get("csr") if client.data["version"] >= DPS_VERSION else None
+        if csr is not None:
+            try:
+                self.azure.certificates.read_csr(csr)
+            except ValueError as e:
+                raise Refused(400, str(e))
         operation = "5.%s.%s" % (secrets.token_hex(8), secrets.token_hex(16))
-        self._operations[operation] = [client.data["id"], self.azure.polls, body.get("payload")]
+        entry = [client.data["id"], self.azure.polls, body.get("payload"), csr]
+        self._operations[operation] = entry
         return 202, {"operationId": operation, "status": "assigning"}
 
     def _poll(self, client, operation):
@@ -596,8 +617,17 @@ class Dps(_Side):
             }
         keys, thumbprint = client.data["keys"], client.data["thumbprint"]
         thumbprints = [thumbprint] if thumbprint else []
+        csr = entry[3] if record.get("credential_policy", "default") else None
+        if csr is not None:
+            # From now on the device is known at the hub by what is issued to it, and only so.
+            keys, thumbprints = [], []
         before = registry.find(record["device_id"] or registration)
         device, state = registry.assign(name, registration, keys, thumbprints, entry[2])
+        if csr is not None:
+            spoiled = self.azure.fault("dps.certificate", registration).get("chain")
+            chain = self.azure.certificates.chain(device, csr, spoiled)
+            if chain is not None:
+                state["issuedCertificateChain"] = chain
         if state["substatus"] == "deviceDataMigrated" and before is not None:
             self.azure.hub.hang_up(device, "the device moved to another hub")
         return 200, {"operationId": operation, "status": "assigned", "registrationState": state}
@@ -623,10 +653,12 @@ class Hub(_Side):
     _TWIN = re.compile(r"\$iothub/twin/(GET|PATCH/properties/reported)/\?(.*)", re.S)
     _METHOD = re.compile(r"\$iothub/methods/res/(-?[0-9]{1,9})/\?(.*)", re.S)
     _METHOD_FILTER = re.compile(r"\$iothub/methods/POST/([^/+#]+)/#")
+    _CREDENTIAL = re.compile(r"\$iothub/credentials/POST/issueCertificate/\?\$rid=([^&]+)", re.S)
 
     def __init__(self, azure):
         super().__init__(azure)
         self._lent = {}  # (device id, message id) -> the session that has the message now
+        self._tasks = set()  # certificates being issued
 
     def claims(self, client):
         match = self._USER.fullmatch(client.user or "")
@@ -665,12 +697,18 @@ class Hub(_Side):
             "id": device_id,
             "device": device,
             "preview": version.endswith("-preview"),
+            "version": version,
         }
         if password is None:
             if client.certificate is None:
                 return self.refuse(client, "neither token nor certificate")
             if pki.thumbprint(client.certificate) not in device.thumbprints:
-                return self.refuse(client, "the certificate is not that of the device")
+                why, end = self.azure.certificates.why_not(device, client.certificate)
+                if why is not None:
+                    return self.refuse(client, why)
+                self.await_end(client, end)
+            elif not pki.is_valid(client.certificate, self.azure.now()):
+                return self.refuse(client, "the certificate is not valid now")
         else:
             why = self._await_token(client, device, host, password)
             if why is not None:
@@ -698,7 +736,7 @@ class Hub(_Side):
                     break
         if token is None:
             return why
-        self.await_end(client, token)
+        self.await_end(client, token.se)
         return None
 
     def _note_model(self, device, version, more):
@@ -735,6 +773,8 @@ class Hub(_Side):
             return {"devicebound/#": "bound", "events/#": "events"}.get(filter[len(own) :].lower())
         if Hub._METHOD_FILTER.fullmatch(filter):
             return Hub.METHODS
+        if filter == FILTER:
+            return "credentials" if client.data["version"] >= HUB_VERSION else None
         return {
             "$iothub/twin/res/#": "res",
             "$iothub/twin/PATCH/properties/desired/#": "desired",
@@ -751,12 +791,16 @@ class Hub(_Side):
         return None
 
     def subscribed(self, client, filter, code):
-        if self._filter(client, filter) == "bound":
+        what = self._filter(client, filter)
+        if what == "bound":
             self.send_messages(client.data["device"])
+        elif what == "credentials":
+            self.azure.certificates.deliver(self, client.data["device"])
 
     def connected(self, client, present):
         # With a session that outlived its connection, what waits comes without a new SUBSCRIBE.
         self.send_messages(client.data["device"])
+        self.azure.certificates.deliver(self, client.data["device"])
 
     # ---- from the device
 
@@ -772,6 +816,9 @@ class Hub(_Side):
         match = self._METHOD.fullmatch(topic)
         if match is not None:
             return self._on_answer(client, match, packet)
+        match = self._CREDENTIAL.fullmatch(topic)
+        if match is not None and client.data["version"] >= HUB_VERSION:
+            return self._on_credential(client, urllib.parse.unquote(match.group(1)), packet)
         raise Close("IoT Hub knows no topic %r" % topic)
 
     def will(self, client, packet):
@@ -862,7 +909,31 @@ class Hub(_Side):
                 raise Close("a method's answer is JSON or empty: %s" % e)
         self.azure.answer(device, rid[5:], int(match.group(1)), payload)
 
+    def _on_credential(self, client, rid, packet):
+        device = client.data["device"]
+        how = self.azure.fault("hub.certificate", device.id)
+        try:
+            later = self.azure.certificates.answer(self, client, rid, packet.payload, how)
+        except Refused as e:
+            self.send_credential(device, rid, e.status, error_body(e))
+            return
+        if later is not None:
+            # Nothing waits for it, the acknowledgement of the request least of all.
+            task = asyncio.ensure_future(later)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
     # ---- to the device
+
+    def send_credential(self, device, rid, status, body):
+        """Answer a request to issue a certificate; False when the device doesn't listen."""
+        client = self.listener(device, "credentials")
+        if client is None:
+            return False
+        topic = "$iothub/credentials/res/%d/?$rid=%s" % (status, urllib.parse.quote(rid, ""))
+        qos = self._subscription(client, "credentials").qos
+        client.publish(topic, json.dumps(body).encode(), qos)
+        return True
 
     def client_of(self, device):
         session = self.sessions.get(device.hub + "/" + device.id)

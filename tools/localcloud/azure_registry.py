@@ -326,7 +326,8 @@ class Registry:
         device:      keys, device_id           individual, symmetric
         device-x509: thumbprint, device_id     individual, one certificate (SHA-1, upper case)
     and, all of them: hub (None: the first), desired (initial), payload (answered to the device),
-    connection_profile (of the hub, answered to the device; None: not a word about it).
+    connection_profile (of the hub, answered to the device; None: not a word about it),
+    credential_policy ("default": who asks for a certificate gets one; None: nobody does).
     """
 
     def __init__(self, hubs, scope_id=None, group_key=None, records=None, clock=time.time):
@@ -381,6 +382,10 @@ class Registry:
             self._save("setting", name, value)
         return value
 
+    def setting(self, name, make):
+        """What is kept under this name (JSON); made by make() at the first start."""
+        return self._setting(name, None, make)
+
     def keep(self, device):
         """The device's record was changed: store it."""
         self._save("device", self.key(device.hub, device.id), device.record)
@@ -391,7 +396,7 @@ class Registry:
         """Add or replace an enrolment; returns the record. Refused(400) for an impossible one."""
         base = {
             "enabled": True, "hub": None, "desired": {}, "payload": None, "device_id": None,
-            "connection_profile": None,
+            "connection_profile": None, "credential_policy": "default",
         }  # fmt: skip
         record = dict(base, **record)
         kind = record.get("kind")

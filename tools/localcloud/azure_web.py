@@ -12,6 +12,8 @@ the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
     PUT    /devices/{id}                       {"enabled"}, or an identity made by hand: {"hub",
                                                "keys" or "thumbprints" or "certificate" (PEM)}
     DELETE /devices/{id}
+    GET    /devices/{id}/certificates          serial numbers: issued, used, revoked
+    POST   /devices/{id}/certificates/revoke   none that it has is good any more
     GET    /devices/{id}/messages/events       telemetry, ?after=<number>&count=<n>&wait=<s>
     POST   /devices/{id}/messages/deviceBound  {"body" (text or JSON), "properties", "ack", "life"}
     GET    /devices/{id}/messages/deviceBound  what waits
@@ -23,7 +25,8 @@ the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
     POST   /faults                             {"place", "count", "device", and azure.FAULTS' ways}
     DELETE /faults
     POST   /settings                           {"retry_after", "polls", "refuse", "filter_refusal",
-                                               "quota", "grace", "clock_offset"}
+                                               "quota", "grace", "clock_offset",
+                                               "certificate_days", "certificate_delay"}
 """
 
 import asyncio
@@ -43,6 +46,8 @@ SETTINGS = {
     "quota": int,
     "grace": int,
     "clock_offset": int,
+    "certificate_days": int,
+    "certificate_delay": int,
 }
 WORDS = {"refuse": REFUSALS, "filter_refusal": FILTER_REFUSALS}
 
@@ -58,6 +63,8 @@ def add_to(site, azure):
         ("GET", "/devices/{id}", side.device),
         ("PUT", "/devices/{id}", side.put_device),
         ("DELETE", "/devices/{id}", side.remove_device),
+        ("GET", "/devices/{id}/certificates", side.certificates),
+        ("POST", "/devices/{id}/certificates/revoke", side.revoke),
         ("GET", "/devices/{id}/messages/events", side.telemetry),
         ("POST", "/devices/{id}/messages/deviceBound", side.send),
         ("GET", "/devices/{id}/messages/deviceBound", side.waiting),
@@ -148,6 +155,13 @@ class _Side:
 
     async def remove_device(self, request):
         self.azure.remove(self._device(request))
+        return web.json_answer({})
+
+    async def certificates(self, request):
+        return web.json_answer(self.azure.certificates.of(self._device(request)))
+
+    async def revoke(self, request):
+        self.azure.revoke(self._device(request))
         return web.json_answer({})
 
     # ---- messages
@@ -252,6 +266,8 @@ class _Side:
                 raise Refused(400, "%s: one of %s" % (name, ", ".join(WORDS[name])))
             if name == "clock_offset":
                 self.azure.move_clock(value)
+            elif name.startswith("certificate_"):
+                self.azure.certificates.set(name[len("certificate_") :], value)
             else:
                 setattr(self.azure, name, value)
         return web.json_answer({})

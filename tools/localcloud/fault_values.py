@@ -17,13 +17,18 @@ def _is_time(value):
     return good and 0 <= value <= LONGEST_S
 
 
+CHAINS = ("none", "other", "garbage")  # how a chain of certificates may be spoiled
+
 _GOOD = {
     "connack": (lambda value: _is_whole(value) and value in CODES, "1 to 5"),
     "status": (lambda value: _is_whole(value) and value in STATUSES, "200 to 599"),
+    "code": (lambda value: _is_whole(value) and value > 0, "a whole number"),
     "retry_after": (_is_time, "seconds, at most a day"),
     "delay": (_is_time, "seconds, at most a day"),
     "silent": (lambda value: isinstance(value, bool), "true or false"),
     "close": (lambda value: isinstance(value, bool), "true or false"),
+    "accepted": (lambda value: isinstance(value, bool), "true or false"),
+    "chain": (lambda value: value in CHAINS, "one of " + ", ".join(CHAINS)),
 }
 
 

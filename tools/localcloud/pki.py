@@ -26,6 +26,7 @@ RENEW_DAYS = 30  # before the end, a certificate is made again at the next start
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 _PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN; ssl names it from Python 3.10 on
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
 
 
 class Issued:
@@ -87,6 +88,16 @@ def server_context(certificate, key, client_ca=None, client_required=False):
         context.verify_flags |= _PARTIAL_CHAIN
         context.load_verify_locations(cadata=client_ca)
     return context
+
+
+def truster(context):
+    """
+    A function that lets a server's context trust the issuer, or certificate, in a PEM. Whether a
+    client's certificate is valid now is then for the service to say: its clock may be moved, and
+    the real ones let such a client in at TLS, too, and refuse it in MQTT.
+    """
+    context.verify_flags |= _NO_CHECK_TIME
+    return lambda pem: context.load_verify_locations(cadata=pem)
 
 
 def client_context(ca, certificate=None, key=None):
@@ -309,6 +320,13 @@ def common_name(certificate):
         certificate = load(certificate)
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return names[0].value if names else None
+
+
+def is_valid(der, now):
+    """Is a certificate (DER) valid at this time, seconds since 1970?"""
+    certificate = x509.load_der_x509_certificate(der)
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return start.timestamp() <= now <= end.timestamp()
 
 
 def thumbprint(der, algorithm="sha1"):
