@@ -27,6 +27,7 @@ except ImportError:
     raise ImportError("umqtt.simple is missing: mpremote mip install umqtt.simple")
 
 from netstream import NetStream, load_once, tls_context
+from utf8 import is_text
 
 # Where the link is. Only connect(), _dial(), _connect(), _enter_up(), _renew() and _hang_up()
 # change it; the picture is in docs/link.md.
@@ -142,33 +143,10 @@ def _encode(s, what):
     raise ValueError(what + " must be str or bytes")
 
 
-def _is_text(s):
-    # Whether bytes are UTF-8 as 1.5.3 asks for: no surrogates, no longer form than needed, no NUL.
-    if not s or 0 < min(s) and max(s) < 0x80:
-        return True
-    try:
-        str(s, "utf-8")  # MicroPython looks at the structure only
-    except UnicodeError:
-        return False
-    first = 0
-    for c in s:
-        if (
-            not 0 < c < 0xF5
-            or c in b"\xc0\xc1"
-            or (first == 0xE0 and c < 0xA0)
-            or (first == 0xED and c > 0x9F)
-            or (first == 0xF0 and c < 0x90)
-            or (first == 0xF4 and c > 0x8F)
-        ):
-            return False
-        first = c
-    return True
-
-
 def _text(s, what):
     # A str or bytes as MQTT's text: UTF-8, at most 65535 bytes.
     s = bytes(_encode(s, what))
-    if len(s) > 65535 or not _is_text(s):
+    if len(s) > 65535 or not is_text(s):
         raise ValueError(what + ": UTF-8 of at most 65535 bytes, without NUL")
     return s
 
@@ -1358,7 +1336,7 @@ class MQTTLink(MQTTClient):
         pid = 0
         if op & _QOS:
             pid = buf[topic_end] << 8 | buf[topic_end + 1]
-        if (op & _QOS and not pid) or not _is_text(topic):
+        if (op & _QOS and not pid) or not is_text(topic):
             self._malformed(start)
         msg = bytes(self._view[body:stop])
         self._start = stop
@@ -1383,7 +1361,7 @@ class MQTTLink(MQTTClient):
             topic = bytes(self._view[at + 2 : topic_end])
             if op & _QOS:
                 pid = self._rx[body - 2] << 8 | self._rx[body - 1]
-            if (op & _QOS and not pid) or not _is_text(topic):
+            if (op & _QOS and not pid) or not is_text(topic):
                 self._malformed(start)
         elif body - start <= len(self._rx):
             return False
