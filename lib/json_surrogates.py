@@ -1,5 +1,5 @@
-# json_surrogates: \u escapes that are halves of surrogate pairs. json_text loads it for a text that
-# has one, and lets it go again: MicroPython's json would make two characters of an emoji.
+# json_surrogates: \u escapes that are halves of surrogate pairs. json_text loads it for a text
+# that has one, and lets it go again: MicroPython's json would make two characters of an emoji.
 
 from binascii import unhexlify
 
