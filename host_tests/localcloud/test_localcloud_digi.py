@@ -611,7 +611,7 @@ def test_every_fault_does_what_it_says(digi):
     _, size, _, _, _, _, inner = whole(line.read(16))
     assert inner == size - 9
     assert seen == set(FAULTS)
-    with pytest.raises(ValueError, match="fault"):
+    with pytest.raises(ValueError, match="place"):
         digi.fault("nonsense")
 
 
@@ -861,7 +861,7 @@ def test_an_odd_row_of_the_store_is_told_and_the_rest_is_served(tmp_path, caplog
         base.execute("UPDATE digi_events SET event = '[1]' WHERE seq = 2")
     with digi_rig.running(tmp_path / "digi", tls=False, keep=True) as digi:
         assert list(digi.digi.monitors) == [good]
-        assert digi.digi.odd_rows == 4
+        assert digi.digi.odd.count == 4
         push = Push(digi, good).connected()
         seen = []
         for _ in range(2):

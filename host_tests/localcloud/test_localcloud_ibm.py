@@ -7,7 +7,7 @@ import json
 import sqlite3
 
 import pytest
-from localcloud import ibm, ibm_registry, pki, store
+from localcloud import ibm, pki, store
 from localcloud.background import Background
 from localcloud.mqtt import codec as mq
 from localcloud_rig import Raw, running, until
@@ -18,14 +18,14 @@ EVENTS = "iot-2/type/+/id/+/evt/+/fmt/+"
 
 
 async def registered():
-    registry = ibm_registry.Registry()
+    registry = ibm.Registry()
     registry.add_org(ORG)
     await registry.ensure_keys([(KEY, "apptoken"), ("a-zyx987-k2", "othertoken")])
     await registry.ensure_devices(
-        ORG, ibm_registry.DEVICE, [("pump", "p1", "t1"), ("pump", "p2", "t2"), ("fan", "f1", "t3")]
+        ORG, ibm.DEVICE, [("pump", "p1", "t1"), ("pump", "p2", "t2"), ("fan", "f1", "t3")]
     )
-    await registry.ensure_devices(ORG, ibm_registry.GATEWAY, [("gw", "g1", "t4")])
-    await registry.ensure_devices("zyx987", ibm_registry.DEVICE, [("pump", "p1", "tz")])
+    await registry.ensure_devices(ORG, ibm.GATEWAY, [("gw", "g1", "t4")])
+    await registry.ensure_devices("zyx987", ibm.DEVICE, [("pump", "p1", "tz")])
     return registry
 
 
@@ -511,15 +511,15 @@ def test_tokens_are_kept_salted_and_hashed_and_survive(tmp_path):
 
     async def fill():
         kept = store.Store(path)
-        registry = ibm_registry.Registry(kept)
+        registry = ibm.Registry(kept)
         devices = [("pump", "p1", "sesame-1"), ("pump", "p2", "sesame-1")]
-        await registry.ensure_devices(ORG, ibm_registry.DEVICE, devices)
+        await registry.ensure_devices(ORG, ibm.DEVICE, devices)
         await registry.ensure_keys([(KEY, "sesame-2")])
         await kept.close()
 
     async def check():
         kept = store.Store(path)
-        registry = ibm_registry.Registry(kept)
+        registry = ibm.Registry(kept)
         answers = [
             await registry.check_device("device", ORG, "pump", "p1", b"sesame-1"),
             await registry.check_device("device", ORG, "pump", "p1", b"sesame-2"),
@@ -543,9 +543,9 @@ def test_tokens_are_kept_salted_and_hashed_and_survive(tmp_path):
 
 def test_a_changed_token_on_the_command_line_replaces_the_old_one():
     async def change():
-        registry = ibm_registry.Registry()
+        registry = ibm.Registry()
         for token in ("old", "new"):
-            await registry.ensure_devices(ORG, ibm_registry.DEVICE, [("t", "i", token)])
+            await registry.ensure_devices(ORG, ibm.DEVICE, [("t", "i", token)])
         return [
             await registry.check_device("device", ORG, "t", "i", token)
             for token in (b"old", b"new")
@@ -558,7 +558,7 @@ def test_a_changed_token_on_the_command_line_replaces_the_old_one():
 def test_two_hundred_devices_come_at_once(cloud):
     async def register():
         devices = [("many", "m%d" % i, "tok%d" % i) for i in range(200)]
-        await cloud.registry.ensure_devices(ORG, ibm_registry.DEVICE, devices)
+        await cloud.registry.ensure_devices(ORG, ibm.DEVICE, devices)
         # As after a restart: nothing is remembered, every token is checked against its hash.
         cloud.registry._quick.clear()
 

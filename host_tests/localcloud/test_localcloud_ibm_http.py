@@ -5,7 +5,7 @@ import math
 import statistics
 
 import pytest
-from localcloud import ibm, ibm_historian
+from localcloud import ibm
 from localcloud.mqtt import codec as mq
 from localcloud_rig import Http, Raw, cloud_running, until
 
@@ -363,7 +363,7 @@ def test_the_eight_aggregates(cloud):
         "stdev": statistics.stdev(p1),
         "variance": statistics.variance(p1),
     }
-    assert set(wanted) == set(ibm_historian.AGGREGATES)
+    assert set(wanted) == set(ibm.AGGREGATES)
     of_one = {"avg": 7, "count": 1, "min": 7, "max": 7, "sum": 7, "range": 0, "stdev": 0}
     of_one["variance"] = 0
     path = V1 + "/historian/pump?summarize={t,missing}"
@@ -414,7 +414,7 @@ def test_numbers_that_are_none_do_not_break_a_summary(cloud):
     ],
 )
 def test_which_payloads_are_iotf(payload, data):
-    assert ibm_historian.iotf_data(payload) == data
+    assert ibm.iotf_data(payload) == data
 
 
 def test_the_historian_is_bounded(tmp_path):

@@ -702,7 +702,7 @@ def test_a_deprovisioned_connectors_live_session_can_do_nothing(tmp_path):
         other.raw.close()
     with running(state) as agent:
         assert [found["id"] for found in agent.connectors()] == [other.id]
-        assert agent.model.odd_rows == 0
+        assert agent.model.odd.count == 0
 
 
 def test_an_odd_row_of_the_store_is_told_and_the_rest_is_served(tmp_path, caplog):
@@ -729,7 +729,7 @@ def test_an_odd_row_of_the_store_is_told_and_the_rest_is_served(tmp_path, caplog
         for row in odd:
             base.execute("INSERT OR REPLACE INTO teamviewer VALUES (?, ?, ?)", row)
     with running(state) as agent:
-        assert agent.model.odd_rows == len(odd)
+        assert agent.model.odd.count == len(odd)
         (kept,) = agent.connectors()
         (sensor,) = kept["sensors"]
         assert sensor["name"] == "kept"

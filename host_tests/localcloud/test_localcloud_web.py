@@ -10,6 +10,7 @@ import pytest
 from localcloud import fault_values, strict_json, web
 from localcloud.background import Background
 from localcloud.mqtt import codec as mq
+from localcloud.refused import Refused
 from localcloud_rig import Http, Raw
 
 # ---- waiting
@@ -336,7 +337,7 @@ def test_objects_are_looked_at_before_they_are_used():
 
     assert read(b'{"a": "x", "b": 1}', a=str, c=int) == {"a": "x", "b": 1}
     for body in (b"[]", b"5", b"{", b'{"a": 5}', b'{"a": null}', b'{"a": ["x"]}'):
-        with pytest.raises(web.Failure) as e:
+        with pytest.raises(Refused) as e:
             read(body, a=str)
         assert e.value.status == 400
 

@@ -16,6 +16,7 @@ import xml.etree.ElementTree as ET
 from localcloud import pki, store, web
 from localcloud.background import Background
 from localcloud.digi import Digi, check_fields, pack_block
+from localcloud.kept import NOWHERE
 
 USER = "alice"
 PASSWORD = "s3cret \u00fc&<>"  # more bytes than characters, and what XML minds
@@ -97,7 +98,7 @@ class Cloud:
         self.do(self.digi.data_point, stream, value)
 
     def fault(self, name, count=1, **how):
-        self.do(self.digi.fault, name, count, **how)
+        self.do(self.digi.faults.order, name, count, **how)
 
     def wait(self, test, what="", timeout=20):
         wait(test, what, timeout)
@@ -130,7 +131,7 @@ def running(directory, tls=True, keep=False, **options):
 
         async def start():
             kept = store.Store(str(directory / "cloud.db")) if keep else None
-            digi = Digi(USER, PASSWORD, kept, **options)
+            digi = Digi(USER, PASSWORD, kept or NOWHERE, **options)
             site = web.Web()
             digi.add_to(site)
             await site.start()

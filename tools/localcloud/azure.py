@@ -37,10 +37,10 @@ from .azure_registry import (
     parse_bag,
     why_not,
 )
-from .cloud import CloudError
-from .cloud import Part as CloudPart
 from .mqtt import codec as mq
 from .mqtt.server import Close, Service
+from .part import CloudError
+from .part import Part as CloudPart
 
 log = logging.getLogger("localcloud.azure")
 

@@ -1,35 +1,37 @@
 """
 All service sides together: state directory, certificates, store, MQTT and HTTP, and the parts.
 
-A part is one service's module (ibm, azure, teamviewer, digi: those that are there are served) with
-a class Part like the one below. The ready line is a contract with everybody who starts the cloud:
+A part is one service's package with a class Part (part.py); the table in tools/services.py says
+which there are. The ready line is a contract with everybody who starts the cloud:
 
     {"ready": true, "ca_pem", "ca_der",
      "mqtt": {"host", "port", "tls_port", "ws_port", "wss_port"}, "http": {"url", "tls_url"},
      "control": {"url", "token_file"} (web.py tells what for), and each part's own entry}
 """
 
-import collections
 import errno
 import fcntl
+import importlib
 import ipaddress
-import importlib.util
 import logging
 import os
 import secrets
 import socket
 import tempfile
 
-from . import pki, store, web
+import services
+
+from . import fault_values, pki, store, web
+from .clock import Clock
 from .mqtt import server as mqtt_server
 from .mqtt import websocket
+from .part import CloudError, Port
+from .refused import Refused
 
 log = logging.getLogger("localcloud")
 
-PARTS = ("ibm", "azure", "teamviewer", "digi")
-
-# default: the port's number unless another is asked for.
-Port = collections.namedtuple("Port", "option default text")
+# Their names, in the order of the table of services. "mqtt" there is the broker that all stand on.
+PARTS = tuple(dict.fromkeys(one.cloud for one in services.SERVICES if one.cloud != "mqtt"))
 
 HTTP_PORTS = (
     Port("--http-port", 8080, "HTTP"),
@@ -43,57 +45,14 @@ MQTT_PORTS = (
 )
 
 
-class CloudError(Exception):
-    """It can't start; the text says why and what to do."""
-
-
-class Part:
-    """One service's share in the cloud; to be derived from."""
-
-    key = ""  # its name for --parts, and its place in the ready line
-    title = ""  # of its options in --help
-    mqtt = True  # it is reached through the common MQTT ports
-    ports = ()  # Port: those of its own, opened in start()
-
-    @staticmethod
-    def options(group):
-        """Add command line options (an argparse group)."""
-
-    @staticmethod
-    def names(options):
-        """Host names that the certificate must hold."""
-        return []
-
-    def __init__(self, cloud):
-        """
-        cloud has .options .host .state (directory) .pki .tls (the listeners' context) .store
-        .mqtt .web by now. MQTT services (cloud.mqtt.add) and HTTP paths (cloud.web.add,
-        cloud.web.control) are added here.
-        """
-        self.cloud = cloud
-
-    async def start(self):
-        """May open listeners of its own with cloud.listen(); CloudError if that can't be."""
-
-    def ready(self):
-        """Its entry in the ready line (dict), or None. All listeners are open."""
-
-    async def stop(self):
-        """Connections are closed, the store is still open."""
-
-
 def ports(parts):
     """Every Port of a cloud with these parts; the common ones first."""
     return MQTT_PORTS + HTTP_PORTS + tuple(port for part in parts for port in part.ports)
 
 
 def load_parts():
-    """The Part classes of the service modules that there are."""
-    found = []
-    for name in PARTS:
-        if importlib.util.find_spec("." + name, __package__) is not None:
-            found.append(importlib.import_module("." + name, __package__).Part)
-    return found
+    """The Part classes of all services."""
+    return [importlib.import_module("." + name, __package__).Part for name in PARTS]
 
 
 class Cloud:
@@ -106,6 +65,7 @@ class Cloud:
     def __init__(self, options, parts=None):
         self.options = options
         self.host = options.host
+        self.clock = Clock()
         self._classes = load_parts() if parts is None else parts
         self._temporary = None
         self._lock = None
@@ -276,11 +236,17 @@ class Cloud:
                 line[part.key] = entry
         return line
 
-    # ---- the control side that belongs to no service
+    # ---- the control side: what belongs to no service, and what the parts declare
 
     def _add_controls(self):
         self.web.control("GET", "/clients", self._list_clients)
         self.web.control("POST", "/cut", self._cut)
+        self.web.control("POST", "/clock", self._move_clock)
+        for part in self.parts:
+            for method, path, handler in part.controls():
+                self.web.control(method, "/" + part.key + path, handler)
+            if part.faults is not None:
+                fault_values.add_to(self.web, "/%s/faults" % part.key, part.faults)
 
     async def _list_clients(self, request):
         """All connected MQTT clients."""
@@ -310,9 +276,9 @@ class Cloud:
         """{"client_id": ..., "how": "close" or "reset"}: end that client's connections."""
         body = await web.read_object(request, client_id=str, how=str)
         if "client_id" not in body:
-            raise web.fail(400, "client_id is missing")
+            raise Refused(400, "client_id is missing")
         if body.get("how") not in (None, "close", "reset"):
-            raise web.fail(400, "how: close or reset")
+            raise Refused(400, "how: close or reset")
         clients = self.mqtt.find(body["client_id"])
         for client in clients:
             if body.get("how") == "reset":
@@ -320,6 +286,14 @@ class Cloud:
             else:
                 client.close("cut by the control side", "service")
         return web.json_answer({"cut": len(clients)})
+
+    async def _move_clock(self, request):
+        """{"ahead": seconds}: the cloud's clock goes ahead by so many in all."""
+        body = await web.read_object(request, ahead=int)
+        if "ahead" not in body:
+            raise Refused(400, "ahead is missing")
+        self.clock.move(body["ahead"])
+        return web.json_answer({})
 
     async def stop(self):
         """Everything, in the order in which nothing is lost; safe after a failed start."""

@@ -3,7 +3,7 @@ The HTTP side: one application on an HTTP and an HTTPS port; the service sides a
 
     web.add("GET", "/api/v0001/devices", handler)   aiohttp's: async (request) -> response
     web.control("POST", "/ibm/revoke", handler)     under CONTROL, for who has the control token
-    json_answer(value, status), raise fail(status, text)
+    json_answer(value, status), raise Refused(status, text)
 
 request.secure tells HTTPS from HTTP. Paths must be added before start(). The control side is for
 whoever runs the cloud (tests cut a client with it): it asks for `Authorization: Bearer <token>`,
@@ -20,6 +20,7 @@ import socket
 from aiohttp import web
 
 from . import strict_json
+from .refused import Refused
 
 log = logging.getLogger("localcloud.http")
 
@@ -34,49 +35,56 @@ _LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0
 _MISFITS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
-class Failure(Exception):
-    """An answer that is an error; raise it through fail()."""
-
-    def __init__(self, status, text, headers=None):
-        self.status = status
-        self.headers = headers
-        super().__init__(text)
-
-
-def fail(status, text, headers=None):
-    """The exception to raise for an error answer {"message": text}."""
-    return Failure(status, text, headers)
-
-
 def json_answer(value, status=200, headers=None):
     return web.Response(
         text=json.dumps(value), status=status, headers=headers, content_type="application/json"
     )
 
 
+def refusal_answer(refused):
+    """The answer that a Refused is."""
+    return web.Response(
+        body=refused.body(),
+        status=refused.status,
+        headers=refused.headers,
+        content_type=refused.content_type,
+        charset=refused.charset,
+    )
+
+
 async def read_json(request):
-    """The request's body as JSON; Failure 400 when it is none."""
+    """The request's body as JSON; Refused 400 when it is none."""
     try:
         return strict_json.loads(await request.read())
     except ValueError as e:
-        raise fail(400, "the body is not JSON: %s" % e)
+        raise Refused(400, "the body is not JSON: %s" % e)
 
 
 async def read_object(request, **kinds):
     """
-    The request's body as a dict; Failure 400 when it is none, or when a key of `kinds` that it has
+    The request's body as a dict; Refused 400 when it is none, or when a key of `kinds` that it has
     is of another type: read_object(request, client_id=str, how=str).
     """
     body = await read_json(request)
     if not isinstance(body, dict):
-        raise fail(400, "the body must be an object")
+        raise Refused(400, "the body must be an object")
     for key, kind in kinds.items():
-        if key in body and not isinstance(body[key], kind):
-            raise fail(400, "%s must be %s" % (key, _KINDS[kind]))
+        if key in body and not _is_a(body[key], kind):
+            raise Refused(400, "%s must be %s" % (key, _KINDS[kind]))
     return body
 
 
-_KINDS = {str: "a text", int: "a whole number", dict: "an object", list: "an array"}
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "an object",
+    list: "an array",
+}
+
+
+def _is_a(value, kind):
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def basic_auth(request):
@@ -164,28 +172,28 @@ class _Door(asyncio.Protocol):
 
 
 async def _read_body(request, seconds):
-    # The whole body is there before a handler looks at it; Failure 408 when nothing comes for so
+    # The whole body is there before a handler looks at it; Refused 408 when nothing comes for so
     # long. A trickle may last, but no longer than the size of a body allows.
     reading = asyncio.ensure_future(request.read())
     seen = -1
     while not reading.done():
         if request.content.total_bytes == seen:
             reading.cancel()
-            raise fail(408, "the rest of the request did not come", {"Connection": "close"})
+            raise Refused(408, "the rest of the request did not come", {"Connection": "close"})
         seen = request.content.total_bytes
         await asyncio.wait([reading], timeout=seconds)
     try:
         return reading.result()
     except (ConnectionError, web.RequestPayloadError):
-        raise fail(400, "the request ends within its body")
+        raise Refused(400, "the request ends within its body")
 
 
 @web.middleware
 async def _answer_failures(request, handler):
     try:
         return await handler(request)
-    except Failure as e:
-        return json_answer({"message": str(e)}, e.status, e.headers)
+    except Refused as e:
+        return refusal_answer(e)
     except web.HTTPException as e:
         if e.status < 400:
             raise
@@ -220,17 +228,20 @@ class Web:
         self.app.router.add_route(method, path, handler)
 
     def control(self, method, path, handler):
-        """Add CONTROL + path; only who has the control token gets to the handler."""
+        """
+        Add CONTROL + path; only who has the control token gets to the handler. What that raises
+        over values of the wrong kind is the caller's mistake.
+        """
 
         async def guarded(request):
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not secrets.compare_digest(given, b"Bearer " + self.control_token.encode()):
-                raise fail(401, "the control token is missing or wrong")
+                raise Refused(401, "the control token is missing or wrong")
             try:
                 return await handler(request)
             except _MISFITS as e:
                 log.debug("%s %s", request.method, request.path, exc_info=True)
-                raise fail(400, "a value is of the wrong kind (%s: %s)" % (type(e).__name__, e))
+                raise Refused(400, "a value is of the wrong kind (%s: %s)" % (type(e).__name__, e))
 
         self.add(method, CONTROL + path, guarded)
 

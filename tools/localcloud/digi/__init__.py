@@ -1,7 +1,7 @@
 """
 Digi's side: monitors over HTTP (/ws/Monitor), and their events pushed over TCP.
 
-    digi = Digi("user", "password", store=...)      store: a store.Store, or None to forget
+    digi = Digi("user", "password", store=...)      store: a store.Store; else it forgets
     digi.add_to(web); await digi.listen(host, port); ... await digi.stop()
     digi.publish("DeviceCore", "882/7", {"devConnectwareId": ...})       one event, to who listens
 
@@ -11,9 +11,9 @@ cloud may ask for. part.py: Digi's share in the cloud.
 """
 
 from .api import Condition
-from .model import Event, Monitor, Pattern, check_fields
+from .model import FAULTS, Event, Monitor, Pattern, check_fields
 from .part import Digi, Part
-from .wire import FAULTS, pack_block
+from .wire import pack_block
 
 __all__ = (
     "Condition",

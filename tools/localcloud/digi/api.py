@@ -4,16 +4,13 @@ Digi's HTTP requests: /ws/Monitor as it was in 2012, and of today's /ws/v1/monit
 Errors are <result><error>text</error></result>.
 """
 
-import base64
-import binascii
 import re
 import xml.etree.ElementTree as ET
-from xml.sax.saxutils import escape
 
 from aiohttp import web as aioweb
 
 from .. import web
-from .model import FIELDS, READ_ONLY, Refused, check_fields, to_xml
+from .model import FIELDS, READ_ONLY, Refused, check_fields, to_xml, xml_document
 
 PAGE = 1000  # rows of a list when the request doesn't say
 
@@ -133,36 +130,24 @@ class Api:
             site.add(method, path, self._guard(self._reset))
 
     def _guard(self, handler):
-        """Who it is, and errors as the service words them."""
+        """Who it is, and whether that may be asked now."""
 
         async def guarded(request):
-            try:
-                if not self._authorised(request):
-                    raise Refused(401, "user name or password is wrong")
-                self.digi.take_request()
-                if "onitor" in request.path:
-                    self.digi.check_subscription()
-                return await handler(request)
-            except Refused as e:
-                headers = {}
-                if e.status == 401:
-                    headers["WWW-Authenticate"] = 'Basic realm="localcloud"'
-                if e.retry_after is not None:
-                    headers["Retry-After"] = str(e.retry_after)
-                body = "<result><error>%s</error></result>" % escape(str(e))
-                return _xml_answer(body, e.status, headers)
+            if not self._authorised(request):
+                raise Refused(401, "user name or password is wrong")
+            self.digi.take_request()
+            if "onitor" in request.path:
+                self.digi.check_subscription()
+            return await handler(request)
 
         return guarded
 
     def _authorised(self, request):
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        if kind.lower() != "basic":
-            return False
         try:
-            user, colon, password = base64.b64decode(given, validate=True).partition(b":")
-        except (binascii.Error, ValueError):
+            given = web.basic_auth(request)
+        except ValueError:
             return False
-        return self.digi.knows(user, password) and bool(colon)
+        return given is not None and self.digi.knows(*[text.encode() for text in given])
 
     async def _read_monitor(self, request):
         body = await request.read()
@@ -224,9 +209,8 @@ def _flat(device):
 
 
 def _xml_answer(body, status=200, headers=None):
-    text = '<?xml version="1.0" encoding="ISO-8859-1"?>' + body
     return aioweb.Response(
-        body=text.encode("iso-8859-1", "xmlcharrefreplace"),
+        body=xml_document(body),
         status=status,
         headers=headers,
         content_type="application/xml",

@@ -3,29 +3,29 @@ What whoever runs the cloud may ask of Digi's side: events, faults, and how the 
 """
 
 from .. import web
+from ..refused import Refused
 from .model import OPERATIONS
-
-# Numbers that a fault may have, with their bounds.
-_NUMBERS = {"bytes": (0, 1 << 25), "status": (0, 65535), "type": (0, 65535), "value": (0, 255)}
 
 
 class Control:
-    """The control paths for a model.Cloud, to be added to a web.Web."""
+    """The control paths for a model.Cloud."""
 
     def __init__(self, digi):
         self.digi = digi
 
-    def add_to(self, site):
-        site.control("POST", "/digi/event", self._event)
-        site.control("POST", "/digi/fault", self._fault)
-        site.control("GET", "/digi/monitors", self._monitors)
+    def paths(self):
+        return (
+            ("POST", "/event", self._event),
+            ("POST", "/fault", self._fault),
+            ("GET", "/monitors", self._monitors),
+        )
 
     async def _event(self, request):
         """
         {"topic": "DataPoint/dev/temp", "body": {...}, "operation", "group"}: publish it; or
         {"device": name, "connected": true}; or {"stream": "dev/temp", "data": 1}.
         """
-        body = await _object(request)
+        body = await web.read_object(request)
         try:
             if "device" in body:
                 self.digi.device_connected(str(body["device"]), bool(body.get("connected", True)))
@@ -39,16 +39,16 @@ class Control:
                     raise ValueError("operation: one of %s" % ", ".join(OPERATIONS.values()))
                 self.digi.publish(kind, path, body.get("body"), operation, group)
         except ValueError as e:
-            raise web.fail(400, str(e))
+            raise Refused(400, str(e))
         return web.json_answer({})
 
     async def _fault(self, request):
         """
         {"throttle": 3, "retry_after": 1}, {"rate": 240} or null (requests in a minute),
-        {"fault": "cut", "count": 1}, {"subscribed": false}, {"disable": monitor id},
-        {"lift": true}.
+        {"subscribed": false}, {"disable": monitor id}, {"lift": true}. A {"fault": "cut"} is what
+        {"place": "cut"} is for /digi/faults.
         """
-        body = await _object(request)
+        body = await web.read_object(request)
         try:
             if "throttle" in body:
                 count = _number(body, "throttle", 0, 1 << 20)
@@ -65,17 +65,11 @@ class Control:
                     raise ValueError("disable: there is no such monitor")
                 monitor.disable()
             elif "fault" in body:
-                how = {
-                    name: _number(body, name, *bounds)
-                    for name, bounds in _NUMBERS.items()
-                    if name in body
-                }
-                count = _number(body, "count", 1, 1 << 20, None) if "count" in body else 1
-                self.digi.fault(str(body["fault"]), count, **how)
+                self.digi.faults.order(body.pop("fault"), body.pop("count", 1), **body)
             else:
                 self.digi.lift()
         except ValueError as e:
-            raise web.fail(400, str(e))
+            raise Refused(400, str(e))
         return web.json_answer({})
 
     async def _monitors(self, request):
@@ -91,13 +85,6 @@ class Control:
                 for monitor in self.digi.monitors.values()
             ]
         )
-
-
-async def _object(request):
-    body = await web.read_json(request)
-    if not isinstance(body, dict):
-        raise web.fail(400, "the body must be an object")
-    return body
 
 
 def _number(body, name, least, most, *default):

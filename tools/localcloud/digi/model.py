@@ -16,7 +16,6 @@ Bounds: MAX_MONITORS; MAX_EVENTS kept for each, the oldest go first.
 import asyncio
 import collections
 import copy
-import datetime
 import hashlib
 import json
 import logging
@@ -27,6 +26,10 @@ import zlib
 from xml.sax.saxutils import escape, quoteattr
 
 from .. import strict_json
+from ..clock import Clock, utc
+from ..fault_values import Faults
+from ..kept import NOWHERE, OddRows, until_kept
+from ..refused import Refused as AnyRefused
 
 log = logging.getLogger("localcloud.digi")
 
@@ -74,39 +77,50 @@ DEFAULTS = {
     "monCompression": "none",
 }
 
-# How push connections may misbehave on command; each counts down once for what it hits.
+# How push connections may misbehave on command, and what can be said about it; each counts down
+# once for what it hits.
 FAULTS = {
-    "silent": "a ConnectRequest is never answered",
-    "refuse": "a ConnectRequest is answered with `status` (403), and closed",
-    "garbage": "a ConnectRequest is answered with bytes that are no message",
-    "split": "a block comes in pieces of `bytes` (1), each in a packet of its own",
-    "cut": "the connection ends after `bytes` (20) of a block",
-    "stall": "nothing comes after `bytes` (20) of a block; the connection stays open",
-    "duplicate": "a block is sent twice",
-    "unknown": "a message of type `type` (9) with `bytes` (20) comes before a block",
-    "short": "a PublishMessage of length 0 comes before a block",
-    "empty": "a block with a payload of 0 bytes comes before a block",
-    "oversize": "a block of `bytes` (1 MB) comes before a block",
-    "compression": "a block's compression byte is `value` (7)",
-    "format": "a block's format byte is `value` (7)",
-    "damage": "a byte of a block's payload is changed",
-    "bomb": "a block that decompresses to `bytes` (16 MB) comes before a block",
-    "length": "a block says two different lengths",
+    "silent": "",  # a ConnectRequest is never answered
+    "refuse": "status",  # a ConnectRequest is answered with it (403), and closed
+    "garbage": "",  # a ConnectRequest is answered with bytes that are no message
+    "split": "bytes",  # a block comes in pieces of so many (1), each in a packet of its own
+    "cut": "bytes",  # the connection ends after so many (20) of a block
+    "stall": "bytes",  # nothing comes after so many (20) of a block; the connection stays open
+    "duplicate": "",  # a block is sent twice
+    "unknown": "type bytes",  # a message of a type (9) with so many bytes (20) before a block
+    "short": "",  # a PublishMessage of length 0 comes before a block
+    "empty": "",  # a block with a payload of 0 bytes comes before a block
+    "oversize": "bytes",  # a block of so many (1 MB) comes before a block
+    "compression": "value",  # a block's compression byte (7)
+    "format": "value",  # a block's format byte (7)
+    "damage": "",  # a byte of a block's payload is changed
+    "bomb": "bytes",  # a block that decompresses to so many (16 MB) comes before a block
+    "length": "",  # a block says two different lengths
 }
 
 
-class Refused(Exception):
-    """A request that is answered with an error. retry_after: seconds to wait, or None."""
+class Refused(AnyRefused):
+    """A request that is answered with an error, in XML. retry_after: seconds to wait, or None."""
+
+    content_type = "application/xml"
+    charset = "ISO-8859-1"
 
     def __init__(self, status, text, retry_after=None):
-        self.status = status
-        self.retry_after = retry_after
-        super().__init__(text)
+        headers = {}
+        if status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="localcloud"'
+        if retry_after is not None:
+            headers["Retry-After"] = str(retry_after)
+        super().__init__(status, text, headers)
+
+    def body(self):
+        return xml_document("<result><error>%s</error></result>" % escape(str(self)))
 
 
-def now():
-    """UTC as the service writes it."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+def xml_document(body):
+    """A document (bytes) as the legacy resources write them."""
+    text = '<?xml version="1.0" encoding="ISO-8859-1"?>' + body
+    return text.encode("iso-8859-1", "xmlcharrefreplace")
 
 
 # ---- events
@@ -330,7 +344,7 @@ class Monitor:
             self.detach(self.connection)
         self.connection = connection
         self.status = "ACTIVE"
-        self.last_connect = now()
+        self.last_connect = self.digi.time()
         self.digi.keep(self)
         asyncio.get_running_loop().call_soon(self.pump)
 
@@ -420,7 +434,7 @@ class Monitor:
             self.unacked[self.block_id] = events
         else:
             self._forget(events)
-        self.last_sent = now()
+        self.last_sent = self.digi.time()
         self.connection.send_block(self.block_id, len(events), compression, format_type, payload)
 
 
@@ -429,13 +443,14 @@ class Monitor:
 
 class Cloud:
     """
-    One customer's cloud. store: a store.Store; None keeps nothing. window: blocks that may wait
-    for their acknowledgement in explicit mode. subscribed: whether the account has the Push
-    Monitor subscription. rate: requests in a minute before they are answered 429, None for any
-    number.
+    One customer's cloud. store: a store.Store; without one nothing is kept. window: blocks that
+    may wait for their acknowledgement in explicit mode. subscribed: whether the account has the
+    Push Monitor subscription. rate: requests in a minute before they are answered 429, None for
+    any number.
     """
 
-    def __init__(self, username, password, store=None, cst_id=3, window=1):
+    def __init__(self, username, password, store=NOWHERE, cst_id=3, window=1, clock=None):
+        self.clock = clock or Clock()
         self.username = username
         self.password = password
         self.cst_id = cst_id
@@ -444,15 +459,18 @@ class Cloud:
         self.rate = None
         self.monitors = {}
         self.devices = {}  # name -> its DeviceCore
-        self.odd_rows = 0  # of the store, which could not be read
+        self.odd = OddRows(Refused)  # of the store, which could not be read
+        self.faults = Faults(FAULTS, plain=True)
         self._store = store
-        self._faults = {}
         self._throttled = (0, None)
         self._requests = collections.deque()  # when the last ones came, for `rate`
         self._last_id = 178000
         self._last_device = 880
-        if store is not None:
-            self._restore()
+        self._restore()
+
+    def time(self):
+        """UTC as the service writes it."""
+        return utc(self.clock.now())
 
     # ---- events in
 
@@ -482,7 +500,7 @@ class Cloud:
         event = Event(
             "%d/%s/%s" % (self.cst_id, kind, path),
             operation,
-            timestamp or now(),
+            timestamp or self.time(),
             group,
             kind,
             body,
@@ -521,13 +539,13 @@ class Cloud:
         device["id"]["devVersion"] += 1
         device["dpConnectionStatus"] = 1 if connected else 0
         if connected:
-            device["dpLastConnectTime"] = now()
+            device["dpLastConnectTime"] = self.time()
         place = "%d/%d" % (device["id"]["devId"], device["id"]["devVersion"])
         self.publish("DeviceCore", place, json.loads(json.dumps(device)), operation)
 
     def data_point(self, stream, value, units=""):
         """A value of a stream ("device/metric"): DataPoint."""
-        milliseconds = int(datetime.datetime.now(datetime.timezone.utc).timestamp() * 1000)
+        milliseconds = self.clock.now_ms()
         body = {
             "cstId": self.cst_id,
             "streamId": stream,
@@ -566,8 +584,7 @@ class Cloud:
         """Delete a monitor and end its session."""
         monitor.reset()
         del self.monitors[monitor.id]
-        if self._store is not None:
-            self._store.write("DELETE FROM digi_monitors WHERE id = ?", (monitor.id,))
+        self._store.write("DELETE FROM digi_monitors WHERE id = ?", (monitor.id,))
 
     # ---- who may do what
 
@@ -623,31 +640,10 @@ class Cloud:
         """Answer the next `count` requests with 429, with a Retry-After of so many seconds."""
         self._throttled = (count, retry_after)
 
-    def fault(self, name, count=1, **how):
-        """
-        Let the next `count` connections or blocks suffer it; None: until lift(). ValueError if it
-        is not in wire.FAULTS.
-        """
-        if name not in FAULTS:
-            raise ValueError("fault: one of %s" % ", ".join(FAULTS))
-        if count is not None and count < 1:
-            raise ValueError("count: 1 or more, or null for until it is lifted")
-        self._faults[name] = [count, dict(how, name=name)]
-
     def lift(self):
         """No faults any more."""
-        self._faults.clear()
+        self.faults.clear()
         self._throttled = (0, None)
-
-    def hit(self, name):
-        fault = self._faults.get(name)
-        if fault is None:
-            return None
-        if fault[0] is not None:
-            fault[0] -= 1
-            if fault[0] <= 0:
-                del self._faults[name]
-        return fault[1]
 
     # ---- what is kept
 
@@ -667,16 +663,13 @@ class Cloud:
             "SELECT id, fields, status, last_connect, last_sent FROM digi_monitors ORDER BY id"
         ):
             self._last_id = max(self._last_id, id)
-            try:
+            with self.odd.telling("monitor %d" % id):
                 fields = check_fields(strict_json.loads(fields))
                 monitor = Monitor(self, id, fields, status, connected, sent)
-            except (ValueError, TypeError, AttributeError, Refused, RecursionError) as e:
-                self._tell_odd("monitor %d" % id, e)
-                continue
-            if status == "ACTIVE":  # when we were killed
-                monitor.status = "SUSPENDED" if monitor.replays else "INACTIVE"
-            monitor.restore(self._restored_events(id))
-            self.monitors[id] = monitor
+                if status == "ACTIVE":  # when we were killed
+                    monitor.status = "SUSPENDED" if monitor.replays else "INACTIVE"
+                monitor.restore(self._restored_events(id))
+                self.monitors[id] = monitor
 
     def _restored_events(self, id):
         kept = self._store.load(
@@ -684,19 +677,12 @@ class Cloud:
         )
         events = []
         for seq, text in kept:
-            try:
+            with self.odd.telling("event %d of monitor %d" % (seq, id)):
                 events.append((seq, Event.from_store(text)))
-            except (ValueError, TypeError, RecursionError) as e:
-                self._tell_odd("event %d of monitor %d" % (seq, id), e)
         return events
 
-    def _tell_odd(self, what, why):
-        # The rest is served all the same; the row stays, for whoever looks into it.
-        self.odd_rows += 1
-        log.warning("the store's %s can't be read and is left out: %s", what, why)
-
     def keep(self, monitor):
-        if self._store is not None and monitor.id in self.monitors:
+        if monitor.id in self.monitors:
             self._store.write(
                 "INSERT OR REPLACE INTO digi_monitors VALUES (?, ?, ?, ?, ?)",
                 (
@@ -709,16 +695,12 @@ class Cloud:
             )
 
     def keep_event(self, monitor, event):
-        if self._store is not None:
-            self._store.write(
-                "INSERT INTO digi_events VALUES (?, ?, ?)",
-                (monitor.id, event.seq, event.to_store()),
-            )
+        self._store.write(
+            "INSERT INTO digi_events VALUES (?, ?, ?)", (monitor.id, event.seq, event.to_store())
+        )
 
     def forget_events(self, monitor, events=None):
         """These, or all of a monitor's."""
-        if self._store is None:
-            return
         if events is None:
             self._store.write("DELETE FROM digi_events WHERE monitor = ?", (monitor.id,))
         for event in events or ():
@@ -728,9 +710,7 @@ class Cloud:
 
     async def durable(self):
         """Return when everything so far outlives the process."""
-        wait = self._store.durable() if self._store is not None else None
-        if wait is not None:
-            await wait
+        await until_kept(self._store)
 
 
 class Watcher:

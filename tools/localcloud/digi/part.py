@@ -1,6 +1,8 @@
 """Digi's share in the cloud: its push ports, its HTTP paths, its control paths."""
 
-from .. import cloud as cloud_module
+from ..kept import NOWHERE
+from ..part import Part as AnyPart
+from ..part import Port
 from .api import Api
 from .control import Control
 from .model import Cloud, Watcher
@@ -10,8 +12,8 @@ from .wire import PushServer
 class Digi(Cloud):
     """A model.Cloud that is served. port, tls_port: its push ports, None for one that isn't."""
 
-    def __init__(self, username, password, store=None, cst_id=3, window=1):
-        super().__init__(username, password, store, cst_id, window)
+    def __init__(self, username, password, store=NOWHERE, cst_id=3, window=1, clock=None):
+        super().__init__(username, password, store, cst_id, window, clock)
         self._push = PushServer(self)
 
     @property
@@ -37,9 +39,8 @@ class Digi(Cloud):
         return await self._push.listen(host, port, context)
 
     def add_to(self, site):
-        """Add the paths to a web.Web."""
+        """Add the HTTP paths to a web.Web."""
         Api(self).add_to(site)
-        Control(self).add_to(site)
 
     def watch(self, server):
         """Tell of what an mqtt server sees: who comes and goes, and what is published."""
@@ -50,15 +51,15 @@ class Digi(Cloud):
         await self._push.stop()
 
 
-class Part(cloud_module.Part):
+class Part(AnyPart):
     """Digi's share in the cloud."""
 
     key = "digi"
     title = "Digi"
     mqtt = False
     ports = (
-        cloud_module.Port("--push-port", 3200, "Digi push monitor"),
-        cloud_module.Port("--push-tls-port", 3201, "Digi push monitor over TLS"),
+        Port("--push-port", 3200, "Digi push monitor"),
+        Port("--push-tls-port", 3201, "Digi push monitor over TLS"),
     )
 
     @staticmethod
@@ -74,8 +75,13 @@ class Part(cloud_module.Part):
     def __init__(self, cloud):
         super().__init__(cloud)
         password = cloud.secret_file("digi-password")
-        self.digi = Digi("digi-user", password, cloud.store, window=cloud.options.digi_window)
+        window = cloud.options.digi_window
+        self.digi = Digi("digi-user", password, cloud.store, window=window, clock=cloud.clock)
         self.digi.add_to(cloud.web)
+        self.faults = self.digi.faults
+
+    def controls(self):
+        return Control(self.digi).paths()
 
     async def start(self):
         cloud = self.cloud

@@ -11,9 +11,7 @@ import socket
 import struct
 import zlib
 
-from .model import BAD_REQUEST, FAULTS, OK, UNAUTHORISED, Refused
-
-__all__ = ("FAULTS", "Connection", "PushServer", "pack_block")
+from .model import BAD_REQUEST, OK, UNAUTHORISED, Refused
 
 log = logging.getLogger("localcloud.digi")
 
@@ -107,7 +105,7 @@ class Connection:
         self.writer.close()
 
     def _hit(self, name):
-        return self.digi.hit(name)
+        return self.digi.faults.take(name)
 
     def send_block(self, block_id, count, compression, format_type, payload):
         extra = b""

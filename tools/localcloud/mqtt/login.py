@@ -7,6 +7,7 @@ import inspect
 import logging
 import time
 
+from ..refused import Refused
 from . import codec as mq
 from .session import Session
 
@@ -33,13 +34,18 @@ def introduce(client, packet):
 
 async def log_in(client, password):
     """Ask the service, find or make the session, and welcome the client."""
-    code = client.service.authenticate(client, password)
-    if inspect.isawaitable(code):
-        code = await code
+    why = "refused"
+    try:
+        code = client.service.authenticate(client, password)
+        if inspect.isawaitable(code):
+            code = await code
+    except Refused as e:
+        code, why = e.connack, str(e)
+        log.info("%r is refused: %s", client, why)
     if client.end is not None:
         return
     if code:
-        client.refuse(code, "refused")
+        client.refuse(code, why)
         return
     session, present = _session_for(client)
     client.session = session

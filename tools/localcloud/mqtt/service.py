@@ -53,9 +53,10 @@ class Service:
 
     def authenticate(self, client, password):
         """
-        Return a CONNACK code, 0 to 5. password: bytes or None; it is kept nowhere else. May be a
-        coroutine. May change client.clean (True: no session is kept), client.silence (seconds
-        without a byte until the server closes; 0 never), client.will and client.data.
+        Return a CONNACK code, 0 to 5, or raise Refused: its text is for the log. password: bytes
+        or None; it is kept nowhere else. May be a coroutine. May change client.clean (True: no
+        session is kept), client.silence (seconds without a byte until the server closes; 0 never),
+        client.will and client.data.
         """
         return mq.NOT_AUTHORISED
 

@@ -1,9 +1,7 @@
 """
 What a TeamViewer IoT agent knows: connectors, their sensors, metrics and values, reported errors.
 
-No MQTT here. Everything outlives the process if there is a store: an object with load(kind) ->
-{key: JSON text}, save(kind, key, value), drop(kind, key), values being JSON, and durable() -> a
-future that is done when all of that is kept, or None.
+No MQTT here. Everything outlives the process if there is a store.
 
 What no document decides and is our choice: the bounds, which code answers an empty list (17), a
 foreign topic or a connector that was deleted (18), a number out of range (19), a request for a
@@ -11,19 +9,17 @@ certificate that is none (0), more connectors than the licence allows (2).
 """
 
 import collections
-import contextlib
 import hashlib
 import json
-import logging
 import math
 import ssl
 import sys
-import time
 import uuid
 
 from .. import pki, strict_json
-
-log = logging.getLogger("localcloud.teamviewer")
+from ..clock import Clock
+from ..kept import NOWHERE, OddRows, Records
+from ..refused import Refused as AnyRefused
 
 CODES = (
     "UnknownError",
@@ -69,14 +65,13 @@ STRING_MAX = 4096  # characters of a value
 TIME_MAX = 253402300800000  # ms since 1970: the year 10000
 
 
-class Refused(Exception):
+class Refused(AnyRefused):
     """What the agent answers instead: code and words."""
 
     def __init__(self, code, text):
-        self.code = code
-        super().__init__("%s: %s" % (CODES[code], text))
+        super().__init__(400, "%s: %s" % (CODES[code], text), code=code)
 
-    def payload(self):
+    def body(self):
         return encode({"errorMessage": str(self), "errorcode": self.code})
 
 
@@ -110,48 +105,6 @@ class Sensor:
         self.number = 0
 
 
-class Records:
-    """What Agent keeps, in the cloud's database."""
-
-    def __init__(self, store):
-        self._store = store
-        store.script(
-            "CREATE TABLE IF NOT EXISTS teamviewer (kind TEXT NOT NULL, key TEXT NOT NULL,"
-            " value TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
-        )
-
-    def load(self, kind):
-        rows = self._store.load("SELECT key, value FROM teamviewer WHERE kind = ?", (kind,))
-        return dict(rows)
-
-    def save(self, kind, key, value):
-        self._store.write(
-            "INSERT OR REPLACE INTO teamviewer VALUES (?, ?, ?)", (kind, key, json.dumps(value))
-        )
-
-    def drop(self, kind, key):
-        self._store.write("DELETE FROM teamviewer WHERE kind = ? AND key = ?", (kind, key))
-
-    def durable(self):
-        return self._store.durable()
-
-
-class _Nowhere:
-    """The store when there is none."""
-
-    def load(self, kind):
-        return {}
-
-    def save(self, kind, key, value):
-        pass
-
-    def drop(self, kind, key):
-        pass
-
-    def durable(self):
-        return None
-
-
 class Agent:
     """
     authority: a pki.Authority that signs connectors' certificates. licences: how many connectors
@@ -159,16 +112,17 @@ class Agent:
     with NoBackendConnection, NoLicence, InternalError; mute True for no answers at all.
     """
 
-    def __init__(self, authority, store=None, licences=1000):
+    def __init__(self, authority, store=NOWHERE, licences=1000, clock=None):
         self.authority = authority
-        self.store = store or _Nowhere()
+        self.clock = clock or Clock()
+        self.odd = OddRows()  # of the store, which could not be read
+        self.store = Records("teamviewer", store, self.odd)
         self.licences = licences
         self.backend = True
         self.licensed = True
         self.broken = False
         self.mute = False
         self.connectors = {}
-        self.odd_rows = 0  # of the store, which could not be read
         self.on_deleted = None  # called with a connector that is no more
         self._restore()
 
@@ -329,7 +283,7 @@ class Agent:
         """Take values, all or none. Returns what those who listen to live data get."""
         sensor = self.sensor(connector, sensor_id)
         body = _object(payload)
-        ms = body.get("timestamp", int(time.time() * 1000))
+        ms = body.get("timestamp", self.clock.now_ms())
         if isinstance(ms, bool) or not isinstance(ms, int):
             raise Refused(11, "timestamp is milliseconds since 1970")
         if not 0 <= ms < TIME_MAX:
@@ -363,7 +317,7 @@ class Agent:
             if ids[1:]:
                 _metric(sensor, ids[1])
         text = payload.decode(errors="replace")[:STRING_MAX]
-        connector.reports.append((int(time.time() * 1000), "/".join(ids), text))
+        connector.reports.append((self.clock.now_ms(), "/".join(ids), text))
         self._save_connector(connector)
 
     # ---- for whoever runs it
@@ -432,23 +386,23 @@ class Agent:
     def _restore(self):
         # Connectors first, then their sensors, then the values of those. A row that can't be read,
         # or belongs to nobody, is left out and told of; the rest is served.
-        for id, kept in self._rows("connector"):
-            with self._telling("connector " + id):
+        for id, kept in self.store.load("connector").items():
+            with self.odd.telling("connector " + id):
                 certificate = _kept_text(kept["certificate"])
                 ssl.PEM_cert_to_DER_cert(certificate)
                 connector = Connector(id, _kept_text(kept["hash"]), certificate)
                 connector.reports.extend(tuple(report) for report in kept["reports"])
                 self.connectors[id] = connector
-        for key, kept in self._rows("sensor"):
-            with self._telling("sensor " + key):
+        for key, kept in self.store.load("sensor").items():
+            with self.odd.telling("sensor " + key):
                 owner, id = key.split("/")
                 sensor = Sensor(id, _kept_text(kept["name"]))
                 for metric, definition in kept["metrics"].items():
                     sensor.metrics[metric] = dict(definition, name=definition["name"])
                 self.connectors[owner].sensors[id] = sensor
         pushes = []
-        for key, kept in self._rows("values"):
-            with self._telling("values " + key):
+        for key, kept in self.store.load("values").items():
+            with self.odd.telling("values " + key):
                 owner, id, number = key.split("/")
                 ms, values = kept
                 sensor = self.connectors[owner].sensors[id]
@@ -456,22 +410,6 @@ class Agent:
         for number, sensor, ms, values in sorted(pushes, key=lambda push: push[0]):
             sensor.values.append((number, ms, values))
             sensor.number = number
-
-    def _rows(self, kind):
-        for key, text in self.store.load(kind).items():
-            value = None
-            with self._telling("%s %s" % (kind, key)):
-                value = strict_json.loads(text)
-            if value is not None:
-                yield key, value
-
-    @contextlib.contextmanager
-    def _telling(self, what):
-        try:
-            yield
-        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as e:
-            self.odd_rows += 1
-            log.warning("the store's %s is left out: %r", what, e)
 
 
 def _kept_text(value):

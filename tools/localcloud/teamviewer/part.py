@@ -4,21 +4,23 @@ import os
 import shutil
 import ssl
 
-from .. import cloud, pki
+from .. import pki
+from ..part import Part as AnyPart
+from ..part import Port
 from .control import Control
-from .model import Agent, Records
+from .model import Agent
 from .wire import DATA, PROVISION, Connectors, Provisioning, TwoVoices
 
 
-class Part(cloud.Part):
+class Part(AnyPart):
     """The agent's share in the local cloud, with a CA of its own, as on a gateway."""
 
     key = "teamviewer"
     title = "TeamViewer agent"
     mqtt = False
     ports = (
-        cloud.Port("--tv-provision-port", 18883, "TeamViewer agent, provisioning (plain MQTT)"),
-        cloud.Port("--tv-port", 18884, "TeamViewer agent, data (MQTT over mutual TLS)"),
+        Port("--tv-provision-port", 18883, "TeamViewer agent, provisioning (plain MQTT)"),
+        Port("--tv-port", 18884, "TeamViewer agent, data (MQTT over mutual TLS)"),
     )
 
     def __init__(self, cloud):
@@ -28,10 +30,12 @@ class Part(cloud.Part):
         )
         self.ca_file = os.path.join(self.pki.directory, "TeamViewerAuthority.crt")
         shutil.copyfile(self.pki.ca_pem, self.ca_file)
-        self.agent = Agent(self.pki.authority, Records(cloud.store))
+        self.agent = Agent(self.pki.authority, cloud.store, clock=cloud.clock)
         cloud.mqtt.add(Provisioning(self.agent))
         cloud.mqtt.add(Connectors(self.agent))
-        Control(self.agent).add_to(cloud.web)
+
+    def controls(self):
+        return Control(self.agent).paths()
 
     async def start(self):
         options = self.cloud.options

@@ -64,7 +64,7 @@ class Provisioning(Service):
             answer = self.agent.provision(packet.payload)
         except Refused as e:
             log.info("no certificate: %s", e)
-            self.deliver(back + "/error", e.payload(), 1)
+            self.deliver(back + "/error", e.body(), 1)
             return None
         return self._answer(back, answer)
 
@@ -108,7 +108,7 @@ class Connectors(Service):
         base = "/v1.0/%s/" % connector.id
         if not _owns(connector, packet.topic):
             refused = Refused(18, "%s is another's" % packet.topic)
-            self.deliver(base + "error/inbox", refused.payload(), 1)
+            self.deliver(base + "error/inbox", refused.body(), 1)
             return None
         path = packet.topic[len(base) :]
         if path.endswith(("inbox", "livedata")):
@@ -125,7 +125,7 @@ class Connectors(Service):
             answer, live = call(self.agent, connector, ids, packet.payload)
         except Refused as e:
             log.info("%s: %s", path, e)
-            answers, answer = errors, e.payload()
+            answers, answer = errors, e.body()
         else:
             if isinstance(answer, str):
                 answer = answer.encode()

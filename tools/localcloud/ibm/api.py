@@ -8,7 +8,6 @@ is without state here: a cursor says where to go on, signed together with the se
 """
 
 import base64
-import datetime
 import hashlib
 import hmac
 import json
@@ -17,19 +16,16 @@ import secrets
 
 from aiohttp import web
 
-from .ibm_historian import AGGREGATES, MAX_TOP, Query
-from .ibm_registry import DEVICE, is_name, new_token
-from .web import basic_auth, fail, json_answer, read_json, read_object
+from .. import strict_json
+from ..clock import utc
+from ..refused import Refused
+from ..web import basic_auth, json_answer, read_json, read_object
+from .model import AGGREGATES, DEVICE, MAX_TOP, Query, is_name, new_token
 
 V1 = "/api/v0001"
 V2 = "/api/v0002"
 COOKIE = "iotHistorianSessionId"
 MAX_BULK = 1000
-
-
-def stamp(seconds):
-    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Caller:
@@ -41,18 +37,16 @@ class Caller:
 
 
 class Api:
-    """Adds the API's paths to cloud.web; service is the MQTT side (ibm.Ibm)."""
+    """The API's paths, to be added to a web.Web. service: the MQTT side (wire.Ibm)."""
 
-    def __init__(self, cloud, service, historian):
+    def __init__(self, service, domain):
         self.service = service
         self.registry = service.registry
-        self.historian = historian
-        self.domain = cloud.options.ibm_domain
+        self.historian = service.historian
+        self.domain = domain
         self._cursor_key = os.urandom(32)
-        self._web = cloud.web
-        self._routes()
 
-    def _routes(self):
+    def add_to(self, site):
         for method, path, handler in (
             ("GET", V1, self.organization),
             ("GET", V1 + "/devices", self.list_devices),
@@ -83,9 +77,8 @@ class Api:
             ("GET", V2 + "/historian/types/{type}/devices/{id}", self.history),
         ):
             guarded = self._for_callers(handler)
-            self._web.add(method, path, guarded)
-            self._web.add(method, path + "/", guarded)
-        self._web.control("POST", "/ibm/revoke", self.revoke)
+            site.add(method, path, guarded)
+            site.add(method, path + "/", guarded)
 
     # ---- who asks
 
@@ -97,28 +90,28 @@ class Api:
 
     async def _caller(self, request):
         if not request.secure:
-            raise fail(403, "this API is spoken over HTTPS only")
+            raise Refused(403, "this API is spoken over HTTPS only")
         ask = {"WWW-Authenticate": 'Basic realm="%s"' % self.domain}
         given = request.headers.get("Authorization", "").strip()
         if not given:
-            raise fail(401, "give an API key and its token (Basic authentication)", ask)
+            raise Refused(401, "give an API key and its token (Basic authentication)", ask)
         if given.split()[0].lower() != "basic":
-            raise fail(403, "only Basic authentication is known")
+            raise Refused(403, "only Basic authentication is known")
         try:
             key, token = basic_auth(request)
         except ValueError:
-            raise fail(401, "the Authorization header can't be read", ask)
+            raise Refused(401, "the Authorization header can't be read", ask)
         if not key or not token:
-            raise fail(401, "the API key or its token is empty", ask)
+            raise Refused(401, "the API key or its token is empty", ask)
         if key not in self.registry.keys:
-            raise fail(403, "this API key is not known")
+            raise Refused(403, "this API key is not known")
         org = await self.registry.check_key(key, token.encode())
         if org is None:
-            raise fail(401, "the token does not belong to the API key", ask)
+            raise Refused(401, "the token does not belong to the API key", ask)
         host = request.host.rpartition(":")[0] or request.host
         if host.lower().endswith("." + self.domain.lower()):
             if host[: -len(self.domain) - 1].lower() != org.lower():
-                raise fail(403, "the API key belongs to another organisation")
+                raise Refused(403, "the API key belongs to another organisation")
         return Caller(key, org)
 
     # ---- the organisation and its devices
@@ -126,7 +119,12 @@ class Api:
     async def organization(self, request, caller):
         name, created = self.registry.orgs[caller.org]
         return json_answer(
-            {"id": caller.org, "name": name, "created": stamp(created), "updated": stamp(created)}
+            {
+                "id": caller.org,
+                "name": name,
+                "created": utc(created, 0),
+                "updated": utc(created, 0),
+            }
         )
 
     async def list_devices(self, request, caller):
@@ -147,16 +145,14 @@ class Api:
         key = caller.org, request.match_info["type"], request.match_info["id"]
         device = self.registry.devices.get(key)
         if device is None:
-            raise fail(404, "there is no device %s:%s" % key[1:])
+            raise Refused(404, "there is no device %s:%s" % key[1:])
         return device
 
     async def view(self, request, caller):
         return json_answer(device_1(self._device(request, caller)))
 
     async def register(self, request, caller):
-        body = await read_json(request)
-        if not isinstance(body, dict):
-            raise fail(400, "the body must be an object with type and id")
+        body = await read_object(request)
         device, token = await self._add(
             caller, body.get("type"), body.get("id"), body.get("metadata"), None, None
         )
@@ -168,9 +164,9 @@ class Api:
     async def _add(self, caller, type, id, metadata, token, info):
         """(Device, token); the failures that both versions know."""
         if not is_name(type) or not is_name(id):
-            raise fail(400, "type and id: 1 to 36 letters, digits, dashes, underscores, dots")
+            raise Refused(400, "type and id: 1 to 36 letters, digits, dashes, underscores, dots")
         if metadata is not None and not isinstance(metadata, dict):
-            raise fail(400, "metadata must be an object")
+            raise Refused(400, "metadata must be an object")
         token = new_token() if token is None else token
         auth = {"id": caller.key, "type": "app"}
         try:
@@ -178,22 +174,22 @@ class Api:
                 DEVICE, caller.org, type, id, token, metadata, auth, info
             )
         except KeyError:
-            raise fail(409, "the device %s:%s exists already" % (type, id))
+            raise Refused(409, "the device %s:%s exists already" % (type, id))
         except ValueError as e:
-            raise fail(400, str(e))
+            raise Refused(400, str(e))
         return device, token
 
     async def update(self, request, caller):
         device = self._device(request, caller)
-        body = await read_json(request)
-        if not isinstance(body, dict) or "metadata" not in body:
-            raise fail(400, "the body must be an object with metadata")
+        body = await read_object(request)
+        if "metadata" not in body:
+            raise Refused(400, "the body must be an object with metadata")
         if body["metadata"] is not None and not isinstance(body["metadata"], dict):
-            raise fail(400, "metadata must be an object")
+            raise Refused(400, "metadata must be an object")
         now = device_1(device)
         for name, value in body.items():
             if name != "metadata" and (name not in now or now[name] != value):
-                raise fail(400, "%s can't be changed; only metadata can" % name[:40])
+                raise Refused(400, "%s can't be changed; only metadata can" % name[:40])
         self.registry.update(device, body["metadata"])
         await self.registry.durable()
         return json_answer(device_1(device))
@@ -227,12 +223,12 @@ class Api:
         if type is not None and "top" in asked:
             top = whole(asked, "top")
             if not 1 <= top <= MAX_TOP:
-                raise fail(400, "top is a number from 1 to %d" % MAX_TOP)
+                raise Refused(400, "top is a number from 1 to %d" % MAX_TOP)
         if type is not None and "summarize" in asked:
             fields = field_names(asked["summarize"])
             aggregate = asked.get("summarize_type", "avg")
             if aggregate not in AGGREGATES:
-                raise fail(400, "summarize_type is one of %s" % " ".join(AGGREGATES))
+                raise Refused(400, "summarize_type is one of %s" % " ".join(AGGREGATES))
             records = await self.historian.summarize(query, fields, aggregate, top)
             return self._records(records, query)
         return await self._page(query, top, None, secrets.token_urlsafe(16))
@@ -240,10 +236,10 @@ class Api:
     async def _next_page(self, request, caller, type, id, cursor):
         session = request.cookies.get(COOKIE)
         if not session:
-            raise fail(400, "a cursorId goes with the cookie %s" % COOKIE)
+            raise Refused(400, "a cursorId goes with the cookie %s" % COOKIE)
         asked = self._read_cursor(cursor, session)
         if asked is None or asked[0] != [caller.org, type, id]:
-            raise fail(400, "this cursorId was not given for this cookie and address")
+            raise Refused(400, "this cursorId was not given for this cookie and address")
         (scope, evt_type, start, end, top, position) = asked
         return await self._page(Query(*scope, evt_type, start, end), top, position, session)
 
@@ -293,7 +289,7 @@ class Api:
             return None
         if not hmac.compare_digest(raw[:16], self._sign(raw[16:], session)):
             return None
-        return json.loads(raw[16:])
+        return strict_json.loads(raw[16:])
 
     def _sign(self, text, session):
         given = session.encode("utf-8", "surrogateescape") + b"\n" + text
@@ -306,12 +302,11 @@ class Api:
         return json_answer({"results": [type_2(t) for t in sorted(names)]})
 
     async def v2_add_type(self, request, caller):
-        body = await read_json(request)
-        name = body.get("id") if isinstance(body, dict) else None
+        name = (await read_object(request)).get("id")
         if not is_name(name):
-            raise fail(400, "id: 1 to 36 letters, digits, dashes, underscores, dots")
+            raise Refused(400, "id: 1 to 36 letters, digits, dashes, underscores, dots")
         if name in self.registry.types_of(caller.org):
-            raise fail(409, "the device type exists already")
+            raise Refused(409, "the device type exists already")
         self.registry.add_type(caller.org, name)
         await self.registry.durable()
         return json_answer(type_2(name), 201)
@@ -320,7 +315,7 @@ class Api:
         name = request.match_info["type"]
         known = name in self.registry.types_of(caller.org)
         if not known and not self.registry.find(caller.org, name):
-            raise fail(404, "there is no device type %s" % name[:40])
+            raise Refused(404, "there is no device type %s" % name[:40])
         return name
 
     async def v2_view_type(self, request, caller):
@@ -329,7 +324,7 @@ class Api:
     async def v2_delete_type(self, request, caller):
         name = self._type(request, caller)
         if self.registry.find(caller.org, name):
-            raise fail(409, "the device type has devices")
+            raise Refused(409, "the device type has devices")
         self.registry.remove_type(caller.org, name)
         await self.registry.durable()
         return web.Response(status=204)
@@ -348,14 +343,14 @@ class Api:
 
     async def _v2_add(self, caller, body, type=None):
         if not isinstance(body, dict):
-            raise fail(400, "a device is an object with deviceId")
+            raise Refused(400, "a device is an object with deviceId")
         type = body.get("typeId") if type is None else type
         token = body.get("authToken")
         if token is not None and (not isinstance(token, str) or not 8 <= len(token) <= 36):
-            raise fail(400, "authToken: 8 to 36 characters")
+            raise Refused(400, "authToken: 8 to 36 characters")
         info = body.get("deviceInfo")
         if info is not None and not isinstance(info, dict):
-            raise fail(400, "deviceInfo must be an object")
+            raise Refused(400, "deviceInfo must be an object")
         device, token = await self._add(
             caller, type, body.get("deviceId"), body.get("metadata"), token, info
         )
@@ -371,12 +366,10 @@ class Api:
 
     async def v2_update(self, request, caller):
         device = self._device(request, caller)
-        body = await read_json(request)
-        if not isinstance(body, dict):
-            raise fail(400, "the body must be an object")
+        body = await read_object(request)
         for name in ("metadata", "deviceInfo"):
             if body.get(name) is not None and not isinstance(body[name], dict):
-                raise fail(400, "%s must be an object" % name)
+                raise Refused(400, "%s must be an object" % name)
         metadata = body.get("metadata")
         self.registry.update(
             device, device.metadata if metadata is None else metadata, body.get("deviceInfo")
@@ -427,31 +420,8 @@ class Api:
 
     def _bulk(self, body):
         if not isinstance(body, list) or len(body) > MAX_BULK:
-            raise fail(400, "the body must be an array of at most %d devices" % MAX_BULK)
+            raise Refused(400, "the body must be an array of at most %d devices" % MAX_BULK)
         return body
-
-    # ---- for tests
-
-    async def revoke(self, request):
-        """
-        {"key": API key} or {"org", "type", "id"}: its token is no longer taken, and what is
-        connected with it is cut.
-        """
-        body = await read_object(request, key=str, org=str, type=str, id=str)
-        if "key" in body:
-            known = self.registry.revoke_key(body["key"])
-            self.service.cut_key(body["key"], "The API key was revoked.")
-        else:
-            key = tuple(str(body.get(name)) for name in ("org", "type", "id"))
-            device = self.registry.devices.get(key)
-            known = device is not None
-            if known:
-                self.registry.revoke(device)
-                self.service.cut(device.client_id, "The token was revoked.")
-        if not known:
-            raise fail(404, "there is no such device or key")
-        await self.registry.durable()
-        return json_answer({"revoked": True})
 
 
 # ---- shapes
@@ -461,7 +431,7 @@ def device_1(d):
     shape = {"uuid": "d:%s:%s:%s" % (d.org, d.type, d.id), "type": d.type, "id": d.id}
     if d.metadata:
         shape["metadata"] = d.metadata
-    shape["registration"] = {"auth": d.auth, "date": stamp(d.date)}
+    shape["registration"] = {"auth": d.auth, "date": utc(d.date, 0)}
     return shape
 
 
@@ -473,8 +443,8 @@ def device_2(d):
         "deviceId": d.id,
         "deviceInfo": d.info or {},
         "metadata": d.metadata or {},
-        "registration": {"auth": d.auth, "date": stamp(d.date)},
-        "status": {"alert": {"enabled": False, "timestamp": stamp(d.date)}},
+        "registration": {"auth": d.auth, "date": utc(d.date, 0)},
+        "status": {"alert": {"enabled": False, "timestamp": utc(d.date, 0)}},
         "refs": {"location": path + "/location", "mgmt": path + "/mgmt"},
     }
 
@@ -494,7 +464,7 @@ def whole(asked, name, default=None):
     except ValueError:
         value = -1
     if not 0 <= value < 1 << 62 or not asked[name].isdigit():
-        raise fail(400, "%s is a whole number" % name)
+        raise Refused(400, "%s is a whole number" % name)
     return value
 
 
@@ -506,5 +476,5 @@ def field_names(text):
     """The names of "{field1,field2}"."""
     names = text[1:-1].split(",") if text[:1] == "{" and text[-1:] == "}" else []
     if not names or not all(names):
-        raise fail(400, "summarize is {field1,field2}, with the braces")
+        raise Refused(400, "summarize is {field1,field2}, with the braces")
     return list(dict.fromkeys(names))

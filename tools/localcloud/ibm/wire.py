@@ -3,8 +3,7 @@ IBM IoT Foundation's side of MQTT: who may connect, what a topic means, who is t
 
 Inside, every topic carries its organisation and device: ORG/iot-2/type/T/id/I/evt/E/fmt/F. A
 device sees only iot-2/evt/E/fmt/F and iot-2/cmd/C/fmt/F, an application everything of its
-organisation, without ORG. Registry, historian and management API are in ibm_registry.py,
-ibm_historian.py and ibm_http.py.
+organisation, without ORG.
 
 No source decides, so it is our choice: a publish outside one's space, a topic part over 36
 characters and a payload over 131072 bytes end the connection; a message for a device that is not
@@ -12,17 +11,14 @@ registered is acknowledged and dropped; gateways act for every device of their o
 hear on .../notify of those that don't exist.
 """
 
-import datetime
 import json
 import re
-import secrets
 
-from . import cloud as cloud_module
-from .ibm_historian import Historian, iotf_data
-from .ibm_http import Api
-from .ibm_registry import DEVICE, GATEWAY, Registry, is_name
-from .mqtt import codec as mq
-from .mqtt import server as mqtt_server
+from ..clock import utc
+from ..mqtt import codec as mq
+from ..mqtt import server as mqtt_server
+from ..refused import Refused
+from .model import DEVICE, GATEWAY, iotf_data, is_name
 
 LISTENERS = ("mqtt", "mqtts", "ws", "wss")
 QUICKSTART = "quickstart"
@@ -109,24 +105,25 @@ class Ibm(mqtt_server.Service):
     async def authenticate(self, client, password):
         who = client.data = parse_client_id(client.client_id)
         if who is None:
-            return mq.BAD_CLIENT_ID
+            raise Refused(400, "no client id of IBM's", connack=mq.BAD_CLIENT_ID)
         if who.role == "A":
             client.clean = True
         if who.org == QUICKSTART:
             if client.secure or who.role not in "da":
-                return mq.NOT_AUTHORISED
+                raise Refused(403, "quickstart is for devices and applications without TLS")
             client.clean = True
             return mq.ACCEPTED
         if not password:
-            return mq.NOT_AUTHORISED
+            raise Refused(401, "no token was given as the password")
         if who.is_device:
             kind = GATEWAY if who.role == "g" else DEVICE
-            good = client.user == USER and await self.registry.check_device(
-                kind, who.org, who.type, who.id, password
-            )
-        else:
-            good = await self.registry.check_key(client.user or "", password) == who.org
-        return mq.ACCEPTED if good else mq.NOT_AUTHORISED
+            if client.user != USER:
+                raise Refused(401, "a device's user name is %s" % USER)
+            if not await self.registry.check_device(kind, who.org, who.type, who.id, password):
+                raise Refused(401, "no such %s, or its token is wrong" % kind)
+        elif await self.registry.check_key(client.user or "", password) != who.org:
+            raise Refused(401, "no such API key of %s, or its token is wrong" % who.org)
+        return mq.ACCEPTED
 
     def connected(self, client, present):
         self._tell_status(client, None)
@@ -192,7 +189,7 @@ class Ibm(mqtt_server.Service):
         """Tell a gateway of a publish for a device that does not exist."""
         problem = {
             "Request": topic,
-            "Time": iso_time(),
+            "Time": utc(self.registry.clock.now()),
             "Topic": topic,
             "Type": type,
             "Id": id,
@@ -261,14 +258,14 @@ class Ibm(mqtt_server.Service):
         who = client.data
         text = {
             "Action": "Connect" if end is None else "Disconnect",
-            "Time": iso_time(),
+            "Time": utc(self.registry.clock.now()),
             "ClientAddr": client.peer[0],
             "ClientID": client.client_id,
             "Port": client.port,
             "Secure": client.secure,
             "Protocol": "mqtt%d%s" % (client.level, "-ws" if client.websocket else ""),
             "User": client.user or "",
-            "ConnectTime": iso_time(client.connected_at),
+            "ConnectTime": utc(client.connected_at),
             "Durable": not client.clean,
         }
         if end is not None:
@@ -306,154 +303,3 @@ class Ibm(mqtt_server.Service):
         for session in list(self.sessions.values()):
             if session.client is not None and session.client.user == key:
                 session.client.close(text, "service")
-
-
-def iso_time(seconds=None):
-    """ISO 8601 with milliseconds and Z; now, or seconds since 1970."""
-    if seconds is None:
-        when = datetime.datetime.now(datetime.timezone.utc)
-    else:
-        when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return when.strftime("%Y-%m-%dT%H:%M:%S.") + "%03dZ" % (when.microsecond // 1000)
-
-
-class Part(cloud_module.Part):
-    """IBM in the local cloud: MQTT, management API, historian, and identities to begin with."""
-
-    key = "ibm"
-    title = "IBM IoT Foundation"
-
-    @staticmethod
-    def options(group):
-        group.add_argument(
-            "--ibm-org",
-            default="abc123",
-            type=_org,
-            metavar="ORG",
-            help="organisation, six letters and digits (default: %(default)s)",
-        )
-        group.add_argument(
-            "--ibm-domain",
-            default="internetofthings.ibmcloud.com",
-            metavar="DOMAIN",
-            help="domain that the certificate names as <org>.messaging.DOMAIN (MQTT) and "
-            "<org>.DOMAIN (HTTP) (default: %(default)s)",
-        )
-        group.add_argument(
-            "--ibm-device",
-            action="append",
-            default=[],
-            type=_device,
-            metavar="TYPE:ID:TOKEN",
-            help="register this device too; may be repeated",
-        )
-        group.add_argument(
-            "--ibm-gateway",
-            action="append",
-            default=[],
-            type=_device,
-            metavar="TYPE:ID:TOKEN",
-            help="register this gateway too; may be repeated",
-        )
-        group.add_argument(
-            "--ibm-key",
-            action="append",
-            default=[],
-            type=_key,
-            metavar="KEY:TOKEN",
-            help="take this API key too, of the form a-<org>-<anything>, of any organisation; may "
-            "be repeated",
-        )
-        group.add_argument(
-            "--ibm-history",
-            type=_count,
-            default=500000,
-            metavar="N",
-            help="events that the historian keeps; the oldest go first (default: %(default)s)",
-        )
-
-    @staticmethod
-    def names(options):
-        domain = options.ibm_domain
-        org = options.ibm_org
-        names = ["*.messaging." + domain, "*." + domain, "messaging." + domain]
-        return names + ["%s.messaging.%s" % (org, domain), "%s.%s" % (org, domain)]
-
-    def __init__(self, cloud):
-        super().__init__(cloud)
-        options = cloud.options
-        self.registry = Registry(cloud.store)
-        self.historian = Historian(cloud.store, options.ibm_history)
-        self.service = cloud.mqtt.add(Ibm(self.registry, self.historian))
-        Api(cloud, self.service, self.historian)
-        self.identity = None
-
-    async def start(self):
-        org = self.cloud.options.ibm_org
-        # The tokens are kept readable for the ready line; the database has them hashed only.
-        kept = self.cloud.secret_file("ibm-%s.json" % org, lambda: json.dumps(make_identity(org)))
-        try:
-            self.identity = json.loads(kept)
-            device = self.identity["device"]
-            application = self.identity["application"]
-        except (ValueError, KeyError, TypeError):
-            raise cloud_module.CloudError(
-                "%s/ibm-%s.json is damaged: delete it for new credentials"
-                % (self.cloud.state, org)
-            )
-        options = self.cloud.options
-        registry = self.registry
-        registry.add_org(org)
-        wanted = [(device["type"], device["id"], device["token"])] + options.ibm_device
-        await registry.ensure_devices(org, DEVICE, wanted)
-        await registry.ensure_devices(org, GATEWAY, options.ibm_gateway)
-        await registry.ensure_keys([(application["key"], application["token"])] + options.ibm_key)
-
-    def ready(self):
-        return dict(self.identity, domain=self.cloud.options.ibm_domain)
-
-
-def make_identity(org):
-    """The device and the application that the ready line offers."""
-    return {
-        "org": org,
-        "device": {"type": "board", "id": "board-1", "token": secrets.token_urlsafe(15)},
-        "application": {
-            "id": "dashboard",
-            "key": "a-%s-%s" % (org, secrets.token_hex(5)),
-            "token": secrets.token_urlsafe(15),
-        },
-    }
-
-
-def _org(text):
-    if not re.fullmatch("[A-Za-z0-9]{6}", text):
-        raise ValueError(text)
-    return text
-
-
-def _device(text):
-    type, id, token = text.split(":", 2)
-    if not is_name(type) or not is_name(id) or not token:
-        raise ValueError(text)
-    return type, id, token
-
-
-def _key(text):
-    key, token = text.split(":", 1)
-    if not re.fullmatch("a-[A-Za-z0-9]{6}-[^/+#:]+", key) or not token:
-        raise ValueError(text)
-    return key, token
-
-
-def _count(text):
-    if not text.isdigit() or not int(text):
-        raise ValueError(text)
-    return int(text)
-
-
-# argparse names the type in its error text.
-_org.__name__ = "organisation (six letters and digits)"
-_device.__name__ = "TYPE:ID:TOKEN"
-_key.__name__ = "KEY:TOKEN"
-_count.__name__ = "number of events (1 or more)"
