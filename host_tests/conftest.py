@@ -15,12 +15,11 @@ import textwrap
 from pathlib import Path
 
 import build
-import heap32 as heap32_tool
-import processes
 import pytest
-import real_broker
 import workshop
 from board import emulator
+from workshop import heap32 as heap32_tool
+from workshop import processes, real_broker
 
 # The device's side of Board: given to each program as a module beside it, so that the program's
 # own line numbers are off by one only. MicroPython's json writes bytes as text; CPython's refuses:
@@ -414,7 +413,7 @@ def broker():
 
 @pytest.fixture(scope="session")
 def heap32():
-    """tools/heap32.py, for run() and import_cost(); skips the test where there is no Node.js."""
+    """workshop.heap32, for run() and import_cost(); skips the test where there is no Node.js."""
     try:
         workshop.wasm()
     except workshop.SetupError as error:

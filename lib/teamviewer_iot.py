@@ -386,7 +386,7 @@ class TVCMI_client:
         file): call provision() again then, it goes on where it was cut short.
 
         Makes a P-256 key on this board, in small steps; it never leaves CertFolder. A key and
-        request made on a computer (tools/make_rsa_key.py) and copied there are used instead.
+        request made on a computer (tools/certificates) and copied there are used instead.
         OVERRIDE deletes key, request and certificate first. SMART does so when the agent refuses
         the certificate or does not answer a ping; an agent that can't be reached, or whose own
         certificate is not accepted, is reported instead.

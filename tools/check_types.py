@@ -7,7 +7,7 @@ Checks the stub files of lib/ and every program of this house against them, as a
                                             puts lib/'s stub files beside a board's, for an editor
 
 Programs are those of examples/ and of the pages' examples that run on a board. Status 1 when there
-is an error. The checkers and MicroPython's stubs (tools/requirements-types.txt) go into
+is an error. The checkers and MicroPython's stubs (tools/workshop/requirements-types.txt) go into
 .venv/side/types on the first run. Status 2 when they can't be had: pyright needs Node.
 """
 
@@ -27,12 +27,12 @@ import workshop
 if __name__ == "__main__":
     workshop.enter(__file__)
 
-import packages
+from workshop import packages
 import services
 
 BOARDS = ("esp32", "rp2")
-OTHERS = workshop.ROOT / "tools" / "stubs"  # umqtt.simple, where a board's stubs lack it
-_REQUIREMENTS = workshop.ROOT / "tools" / "requirements-types.txt"
+OTHERS = workshop.REQUIREMENTS / "stubs"  # umqtt.simple, where a board's stubs lack it
+_REQUIREMENTS = workshop.REQUIREMENTS / "requirements-types.txt"
 # An example for a computer, or with a placeholder that the reader puts something in for.
 _NOT_FOR_A_BOARD = re.compile(r"^(from|import) (localcloud|logging)\b|\bSOURCE\b", re.M)
 _MYPY = """

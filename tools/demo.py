@@ -35,7 +35,7 @@ class Story:
     def __init__(self):
         self.sent = 0
         self.got = []  # the events' numbers, as they arrived
-        self.interval = 1000  # ms, what demo_device.py starts with
+        self.interval = 1000  # ms, what demonstration/device.py starts with
         self.asked = None  # ms, the interval that the application has asked for
         self.round_trip = None  # ms
         self.connects = 0
@@ -205,14 +205,14 @@ def start_programs(directory, cloud, port, events, say):
     Start the application, then the device, which dials `port`; say(who, line) gets what they
     print.
     """
-    import processes
+    from workshop import processes
 
     ibm = cloud["ibm"]
     device, application = ibm["device"], ibm["application"]
 
     def start(who, script, *args):
         return processes.Process(
-            workshop.device_command(_HERE / script, *args),
+            workshop.device_command(_HERE / "demonstration" / script, *args),
             name=who,
             env=workshop.device_env(),
             on_line=lambda line: say(who, line),
@@ -220,7 +220,7 @@ def start_programs(directory, cloud, port, events, say):
 
     listener = start(
         "application",
-        "demo_application.py",
+        "application.py",
         settings(
             directory,
             "application",
@@ -237,7 +237,7 @@ def start_programs(directory, cloud, port, events, say):
     listener.next_line(10)  # "ready": it hears from the first event on
     speaker = start(
         "device",
-        "demo_device.py",
+        "device.py",
         settings(
             directory,
             "device",
@@ -255,7 +255,7 @@ def start_programs(directory, cloud, port, events, say):
 
 def play(once, screen):
     """From the cloud's start to its end; returns (the story, how many cuts, what went wrong)."""
-    import processes
+    from workshop import processes
 
     story = Story()
     lines = queue.Queue()

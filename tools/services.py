@@ -3,13 +3,14 @@ The one table of what lib/ holds: which file belongs to which service, and what 
 has in this house.
 
 A new file of lib/ is one line here: its module's name in SHARED (below everything that it uses) or
-among a service's `resident` or `seldom` modules. Then `python3 tools/packages.py` writes the lists
+among a service's `resident` or `seldom` modules. Then `python3 tools/services.py` writes the lists
 that mip and manifest.py read. Package files, the build, its budgets and the rules that
 host_tests/ keeps (who may import whom) follow from this table.
 
 Only Python's standard library is needed here.
 """
 
+import sys
 from typing import NamedTuple, Tuple
 
 
@@ -338,5 +339,11 @@ def missing(module):
     return (
         "lib/{}.py is in no row of tools/services.py: name it there, in SHARED (behind the files"
         " that it imports) or in its service's `resident` (stays loaded) or `seldom` (loaded on"
-        " demand), then run python3 tools/packages.py"
+        " demand), then run python3 tools/services.py"
     ).format(module.replace(".", "/"))
+
+
+if __name__ == "__main__":
+    from workshop import packages
+
+    sys.exit(packages.main())

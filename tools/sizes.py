@@ -6,7 +6,7 @@ What each client costs on a board: bytes of flash and heap after import, as a ta
     python3 tools/sizes.py --check README.md     status 1 when a figure there is over 3 % off
 
 The figures are of what tools/build.py makes; heap is that of the 32-bit MicroPython in Node
-(tools/heap32.py). What a running client holds is seen in sys.modules after its import; a module
+(workshop/heap32.py). What a running client holds is seen in sys.modules after its import; a module
 that is loaded at times and let go again counts only in the last column. Status 2 when it can't be
 measured: there is no Node.
 """
@@ -20,8 +20,7 @@ import workshop
 if __name__ == "__main__":
     workshop.enter(__file__)
 
-import heap32
-import packages
+from workshop import heap32, packages
 import services
 from building import outputs
 

@@ -11,9 +11,9 @@ import json
 import socket
 import subprocess
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 from azure_rig import GROUP_KEY, SCOPE, Control, derive_key, pki
 
 SDK = ["azure-iot-device==2.14.0"]

@@ -1,9 +1,9 @@
-"""tools/azure_roots.py: both roots of Azure in one file, and a board takes that file."""
+"""tools/certificates azure-roots: both roots of Azure in one file, and a board takes that file."""
 
 import hashlib
 import ssl
 
-import azure_roots
+from certificates import azure_roots
 import pytest
 
 

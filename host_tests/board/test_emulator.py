@@ -12,9 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 from board import emulator, image
 
 # Every program that publishes starts with this.

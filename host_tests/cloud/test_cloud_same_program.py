@@ -6,9 +6,9 @@ examples/device.py, and what it prints.
 import json
 
 import cloud_rig
-import processes
 import pytest
 import workshop
+from workshop import processes
 from cloud_rig import world  # noqa: F401
 
 # ruff: noqa: F811

@@ -7,9 +7,9 @@ import json
 import re
 import urllib.request
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 
 EXAMPLES = workshop.ROOT / "examples"
 # Of each program, what must be printed, in this order.

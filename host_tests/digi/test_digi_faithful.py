@@ -14,9 +14,9 @@ import shutil
 import subprocess
 import sys
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 from digi_rig import Ready, control
 
 # setuptools for pkg_resources, which newer ones no longer bring along.

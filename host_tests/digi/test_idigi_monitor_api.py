@@ -35,6 +35,7 @@ from digi_rig import (
 from hypothesis import given
 from hypothesis import strategies as st
 from localcloud import pki
+from localcloud.digi import FAULTS
 
 SECRET = PASSWORD
 API = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)]).load("idigi_monitor_api")
@@ -1508,7 +1509,7 @@ run(lambda: False, client, 60)
             name = faults[n // 6 % len(faults)]
             if name == "damage":  # it would come again, damaged no more, only after a reconnect
                 continue
-            digi.fault(name, bytes=1 + n)
+            digi.fault(name, **({"bytes": 1 + n} if FAULTS[name] else {}))
         time.sleep(0.02)
         if n % 17 == 0:
             digi.cut()

@@ -13,10 +13,10 @@ import time
 import xml.etree.ElementTree as ET
 
 import digi_rig
-import processes
 import push_client
 import pytest
 import workshop
+from workshop import processes
 from digi_rig import PASSWORD, USER
 from hypothesis import given
 from hypothesis import strategies as st

@@ -14,10 +14,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import build
-import packages
 import pytest
 import services
 import workshop
+from workshop import packages
 from building import explain, firmware, joined, outputs, private, umqtt
 from building.source import Source
 

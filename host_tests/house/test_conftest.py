@@ -3,7 +3,7 @@
 import sys
 import time
 
-import processes
+from workshop import processes
 import pytest
 
 

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 
 DEMO = workshop.ROOT / "tools" / "demo.py"
 

@@ -1,4 +1,4 @@
-"""tools/make_rsa_key.py: the two files a board takes instead of making a key, and its refusals."""
+"""tools/certificates rsa-key: the two files a board takes instead of making a key."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 
 def tool(*arguments):
-    command = [sys.executable, str(workshop.ROOT / "tools" / "make_rsa_key.py")]
+    command = [sys.executable, str(workshop.ROOT / "tools" / "certificates"), "rsa-key"]
     return subprocess.run(
         command + [str(argument) for argument in arguments],
         capture_output=True,

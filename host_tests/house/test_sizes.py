@@ -4,12 +4,11 @@ import re
 import subprocess
 import sys
 
-import heap32
-import packages
 import pytest
 import services
 import sizes
 import workshop
+from workshop import heap32, packages
 from building import outputs
 
 README = workshop.ROOT / "README.md"
@@ -77,7 +76,7 @@ def test_what_is_loaded_on_demand_is_small():
 
 
 def test_the_firmware_of_a_board_with_a_network_holds_these_names(tmp_path):
-    """Names that tools/heap32.py doesn't charge to a client cost a real firmware nothing."""
+    """Names that heap32.py doesn't charge to a client cost a real firmware nothing."""
     if not workshop.micropython():
         pytest.skip(workshop.why_no_micropython())
     script = tmp_path / "names.py"

@@ -5,9 +5,9 @@ import signal
 import sys
 import time
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 
 TOOL = workshop.ROOT / "tools" / "test.py"
 
@@ -15,7 +15,8 @@ TOOL = workshop.ROOT / "tools" / "test.py"
 SLEEPERS = """
 import sys, time
 sys.path.insert(0, {tools!r})
-import processes, pytest
+import pytest
+from workshop import processes
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_sleeper(n):

@@ -1,17 +1,14 @@
 """
-tools/workshop.py: how .venv is made, found whole, made good, and what is said when it can't be.
+tools/workshop: how .venv is made, found whole, made good, and what is said when it can't be.
 Each test works on a copy of the workshop in a directory of its own; what would need a network is
 replaced.
 """
 
-import hashlib
 import importlib.util
-import io
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 
 import pytest
 import workshop
@@ -20,18 +17,27 @@ import workshop
 @pytest.fixture
 def place(tmp_path):
     """A project of nothing but the workshop."""
-    (tmp_path / "tools").mkdir()
-    for name in ("workshop.py", "requirements.txt"):
-        shutil.copy(workshop.ROOT / "tools" / name, tmp_path / "tools")
+    here = workshop.ROOT / "tools" / "workshop"
+    made = tmp_path / "tools" / "workshop"
+    made.mkdir(parents=True)
+    for name in ("__init__.py", "requirements.txt"):
+        shutil.copy(here / name, made)
+    shutil.copytree(here / "device", made / "device")
     return tmp_path
+
+
+def load(place):
+    path = place / "tools" / "workshop" / "__init__.py"
+    spec = importlib.util.spec_from_file_location("shop", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
 def shop(place, monkeypatch):
     """That project's workshop as a module, without a network: shop.done lists what it did."""
-    spec = importlib.util.spec_from_file_location("shop", place / "tools" / "workshop.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(place)
     module.done = []
 
     def make_venv(venv, python):
@@ -40,14 +46,12 @@ def shop(place, monkeypatch):
         (venv / "pyvenv.cfg").write_text("version = 3.99.1\n")
         (venv / "bin" / "python").write_text("#!/bin/sh\n")  # any import succeeds
         (venv / "bin" / "python").chmod(0o755)
-        (venv / "bin" / "pip").write_text("#!{}/bin/python\n".format(venv))
+        (venv / "bin" / "activate").write_text("VIRTUAL_ENV={}\n".format(venv))
 
     monkeypatch.setattr(module, "_make_venv", make_venv)
-    monkeypatch.setattr(
-        module, "_pip_install", lambda python, arguments: module.done.append("install")
-    )
+    monkeypatch.setattr(module, "_pip_install", lambda *_: module.done.append("install"))
     monkeypatch.setattr(module, "_try_micropython", lambda: {"micropython": "9.9.9"})
-    monkeypatch.setattr(module, "_fetch_device_lib", lambda: module.done.append("device"))
+    monkeypatch.setattr(module, "_place_device_lib", lambda: module.done.append("device"))
     return module
 
 
@@ -64,14 +68,14 @@ def test_second_run_does_nothing(shop):
 
 def test_changed_requirements_are_installed_over_what_is_there(shop):
     shop._set_up()
-    shop._REQUIREMENTS.write_text("another==1.0\n")
+    (shop.REQUIREMENTS / "requirements.txt").write_text("another==1.0\n")
     assert not shop._is_ready()
     shop._set_up()
     assert shop.done == ALL + ["install", "device"]
     assert shop._is_ready()
 
 
-@pytest.mark.parametrize("step", ["_make_venv", "_pip_install", "_fetch_device_lib"])
+@pytest.mark.parametrize("step", ["_make_venv", "_pip_install", "_place_device_lib"])
 def test_interrupted_set_up_is_made_good_by_the_next(shop, monkeypatch, step):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -100,7 +104,7 @@ def test_moved_project_gets_a_new_venv(shop, place, tmp_path_factory):
     shop._set_up()
     elsewhere = tmp_path_factory.mktemp("moved") / "project"
     shutil.move(str(place), str(elsewhere))
-    for name in ("ROOT", "VENV", "PYTHON", "_STAMP", "_UNFINISHED", "_REQUIREMENTS"):
+    for name in ("ROOT", "VENV", "PYTHON", "_STAMP", "_UNFINISHED", "REQUIREMENTS"):
         setattr(shop, name, elsewhere / getattr(shop, name).relative_to(place))
     assert not shop._is_ready()
     shop._set_up()
@@ -110,7 +114,7 @@ def test_moved_project_gets_a_new_venv(shop, place, tmp_path_factory):
 def test_platform_without_a_wheel_gets_the_rest(shop, monkeypatch):
     asked = []
 
-    def install(python, arguments):
+    def install(python, arguments, *_):
         asked.append(arguments[1])
         if len(asked) == 1:
             raise shop.SetupError(
@@ -125,7 +129,7 @@ def test_platform_without_a_wheel_gets_the_rest(shop, monkeypatch):
 
 
 def test_other_failures_of_pip_are_not_taken_for_that(shop, monkeypatch):
-    def install(python, arguments):
+    def install(*_):
         raise shop.SetupError("ERROR: No matching distribution found for pytest==1")
 
     monkeypatch.setattr(shop, "_pip_install", install)
@@ -147,7 +151,7 @@ def make_venv(venv, python):
 
 workshop._make_venv = make_venv
 workshop._pip_install = lambda *_: None
-workshop._fetch_device_lib = lambda: None
+workshop._place_device_lib = lambda: None
 workshop._try_micropython = lambda: {}
 workshop._set_up()
 assert workshop._is_ready()
@@ -162,8 +166,9 @@ assert workshop._is_ready()
 
 
 def test_no_network_is_told_with_the_cure(place):
+    (place / "tools" / "tool.py").write_text("import workshop\nworkshop.enter(__file__)\n")
     done = subprocess.run(
-        [getattr(sys, "_base_executable", sys.executable), "tools/workshop.py"],
+        [getattr(sys, "_base_executable", sys.executable), "tools/tool.py"],
         cwd=place,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -184,19 +189,25 @@ def test_no_network_is_told_with_the_cure(place):
     assert "What to do: " in done.stdout and "index-url" in done.stdout
 
 
-def test_python_without_ensurepip_borrows_pip(place, monkeypatch):
-    spec = importlib.util.spec_from_file_location("shop", place / "tools" / "workshop.py")
-    shop = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shop)
+@pytest.mark.parametrize("has_pip", [True, False])
+def test_a_venv_gets_a_pip_only_where_python_has_none(place, monkeypatch, has_pip):
+    shop = load(place)
     ran = []
-    failed = subprocess.CompletedProcess([], 1)
-    monkeypatch.setattr(shop.subprocess, "run", lambda *a, **k: failed)
+    monkeypatch.setattr(shop, "_quiet", lambda command: 0 if has_pip else 1)
     monkeypatch.setattr(shop, "_run", lambda command, *_: ran.append(command))
-    shop._make_venv(place / "venv", "/usr/bin/python3")
-    venv = str(place / "venv")
-    assert ran[0] == ["/usr/bin/python3", "-m", "venv", "--without-pip", venv]
-    assert ran[1][:5] == ["/usr/bin/python3", "-m", "pip", "--python", venv + "/bin/python"]
-    assert ran[1][-1] == "pip"
+    venv = place / "venv"
+    shop._make_venv(venv, "/usr/bin/python3")
+    made = [part for part in ran.pop() if part != "--without-pip"]
+    assert made == ["/usr/bin/python3", "-m", "venv", str(venv)]
+    (venv / "bin").mkdir(parents=True)
+    inner = venv / "bin" / "python"
+    if not has_pip:
+        (venv / "bin" / "pip").touch()
+    shop._pip_install(inner, ["one==1"], "/usr/bin/python3")
+    wanted = [str(inner), "-m", "pip", "install"]
+    if has_pip:
+        wanted = ["/usr/bin/python3", "-m", "pip", "--python", str(inner), "install"]
+    assert ran[0][: len(wanted)] == wanted and ran[0][-1] == "one==1"
 
 
 def test_micropython_can_be_named_or_left_out(monkeypatch):
@@ -211,68 +222,17 @@ def test_micropython_can_be_named_or_left_out(monkeypatch):
         workshop.device_command("a.py", kind="micropython")
 
 
-# --- what unearth is told, and what it brings ---
+# --- umqtt for the device side ---
 
 
-def test_pip_s_configuration_is_followed(shop, tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("PIP_"):
-            monkeypatch.delenv(name)
-    config = tmp_path / "pip.conf"
-    config.write_text(
-        "[global]\nindex-url = https://one.example/simple\ncert = /ca.pem\n"
-        "[install]\nextra-index-url = https://two.example/simple https://three.example/simple\n"
-        "[freeze]\nindex-url = https://wrong.example\n"
-    )
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    found = shop._pip_config()
-    assert found["index-url"] == "https://one.example/simple"
-    assert found["cert"] == "/ca.pem"
-    assert found["extra-index-url"].split()[1] == "https://three.example/simple"
-    monkeypatch.setenv("PIP_INDEX_URL", "https://env.example/simple")
-    assert shop._pip_config()["index-url"] == "https://env.example/simple"
-
-
-@pytest.fixture
-def index(tmp_path, monkeypatch):
-    """index(package, version, {member: bytes}) puts an sdist on a local index."""
-    for name in list(os.environ):
-        if name.startswith("PIP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
-
-    def add(package, version, members):
-        directory = tmp_path / "simple" / package.replace(".", "-")
-        directory.mkdir(parents=True)
-        file = "{}-{}.tar.gz".format(package, version)
-        with tarfile.open(directory / file, "w:gz") as tar:
-            for member, content in members.items():
-                info = tarfile.TarInfo("{}-{}/{}".format(package, version, member))
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-        (directory / "index.html").write_text('<a href="{0}">{0}</a>'.format(file))
-        return hashlib.sha256((directory / file).read_bytes()).hexdigest()
-
-    return add
-
-
-def test_device_files_are_fetched_and_checked(shop, index, monkeypatch):
-    right = index("micropython-umqtt.simple", "1.3.4", {"umqtt/simple.py": b"x = 1\n"})
-    wanted = ("micropython-umqtt.simple", "1.3.4", right, "umqtt/simple.py")
-    monkeypatch.setattr(shop, "_DEVICE_SDISTS", (wanted,))
-    shop._fetch_device_lib_inside()
-    assert (shop.DEVICE_LIB / "umqtt" / "simple.py").read_text() == "x = 1\n"
-
-    monkeypatch.setattr(shop, "_DEVICE_SDISTS", (wanted[:2] + ("0" * 64,) + wanted[3:],))
-    (shop.DEVICE_LIB / "umqtt" / "simple.py").unlink()
-    with pytest.raises(SystemExit, match="another sha256"):
-        shop._fetch_device_lib_inside()
-    assert not (shop.DEVICE_LIB / "umqtt" / "simple.py").exists()
-
-    monkeypatch.setattr(shop, "_DEVICE_SDISTS", ((wanted[0], "9.9") + wanted[2:],))
-    with pytest.raises(SystemExit, match="not on the configured index"):
-        shop._fetch_device_lib_inside()
+def test_device_files_are_placed_and_checked(shop, place):
+    module = load(place)
+    module._place_device_lib()
+    for name in ("simple.py", "robust.py"):
+        assert (module.DEVICE_LIB / "umqtt" / name).exists()
+    (place / "tools" / "workshop" / "device" / "umqtt" / "simple.py").write_text("x = 1\n")
+    with pytest.raises(module.SetupError, match="simple.py is not as it was published"):
+        module._place_device_lib()
 
 
 def test_device_files_here_are_the_pinned_ones():

@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 
-import processes
+from workshop import processes
 import pytest
-import real_broker
 import workshop
+from workshop import real_broker
 from ibm_rig import WATCH
 from localcloud import pki
 from localcloud.mqtt import codec as mq

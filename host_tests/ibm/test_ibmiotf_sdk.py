@@ -7,9 +7,9 @@ import json
 import os
 from pathlib import Path
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 
 SDKS = {
     "ibmiotf": ["ibmiotf==0.4.0", "paho-mqtt==1.6.1"],

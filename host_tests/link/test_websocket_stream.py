@@ -9,7 +9,7 @@ import textwrap
 import threading
 import time
 
-import processes
+from workshop import processes
 import pytest
 import websocket_rig
 from link_rig import check_in_flight, forget_session

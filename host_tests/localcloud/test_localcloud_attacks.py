@@ -11,9 +11,9 @@ import ssl
 import subprocess
 import sys
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 from localcloud import pki, store
 from localcloud.background import Background
 from localcloud.mqtt import codec as mq

@@ -11,9 +11,9 @@ import stat
 import subprocess
 import sys
 
-import processes
 import pytest
 import workshop
+from workshop import processes
 from localcloud import pki
 from localcloud.mqtt import codec as mq
 from localcloud_rig import Http, Raw

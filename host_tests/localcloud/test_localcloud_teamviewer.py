@@ -11,7 +11,7 @@ import sqlite3
 import ssl
 import urllib.request
 
-import make_rsa_key
+from certificates import make_rsa_key
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

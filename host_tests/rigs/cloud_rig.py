@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from localcloud import faults
 
-import processes
+from workshop import processes
 
 DEVICES = ("azure", "ibm", "mqtt", "teamviewer")
 WATCHERS = ("ibm", "mqtt", "digi")

@@ -4,7 +4,7 @@ teamviewer_certificate: certificates byte by byte, PEM and keys cut anywhere.
 
 import datetime
 
-import make_rsa_key
+from certificates import make_rsa_key
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 
-import make_rsa_key
+from certificates import make_rsa_key
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

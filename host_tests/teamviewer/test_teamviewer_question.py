@@ -4,7 +4,7 @@ SMART: whether the agent accepts the certificate that is there.
 
 import datetime
 
-import make_rsa_key
+from certificates import make_rsa_key
 import pytest
 from localcloud import pki
 from teamviewer_rig import PROVISION, run, running

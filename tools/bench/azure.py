@@ -20,9 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import heap32
-import processes
 import workshop
+from workshop import heap32, processes
 from localcloud import azure as azure_module
 from localcloud import azure_registry, pki
 from localcloud.background import Background

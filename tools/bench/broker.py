@@ -14,9 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import processes
-import real_broker
 import workshop
+from workshop import processes, real_broker
 
 TLS_NAME = "broker.bench"  # in the certificate, and what clients must verify
 _READY_S = 20
@@ -229,7 +228,7 @@ def _free_port(host):
 
 
 def _amqtt_python():
-    lines = (workshop.ROOT / "tools" / "requirements-amqtt.txt").read_text().splitlines()
+    lines = (workshop.REQUIREMENTS / "requirements-amqtt.txt").read_text().splitlines()
     requirements = [line for line in lines if not line.startswith("#")]
     return workshop.side_venv("amqtt", requirements, sys.executable)
 

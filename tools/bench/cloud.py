@@ -16,8 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import processes
 import workshop
+from workshop import processes
 
 PROGRAM = """
 import gc, json, sys, time

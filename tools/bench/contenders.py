@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-import processes
 import workshop
+from workshop import processes
 
 DEVICE_SIDE = workshop.ROOT / "tools" / "bench" / "device"
 

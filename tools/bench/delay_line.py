@@ -116,7 +116,7 @@ class DelayLine:
     """
 
     def __init__(self):
-        import processes
+        from workshop import processes
 
         command = [sys.executable, os.path.abspath(__file__)]
         self._process = processes.Process(command, name="the delay line")

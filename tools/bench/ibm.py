@@ -20,9 +20,8 @@ import sys
 import tempfile
 import time
 
-import processes
-import real_broker
 import workshop
+from workshop import processes, real_broker
 
 ORG = "abc123"
 KEY, TOKEN = "a-abc123-bench", "the-bench's-token"

@@ -29,9 +29,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import heap32
-import packages
 import workshop
+from workshop import heap32, packages
 
 from bench import broker as bench_broker
 from bench import contenders as bench_contenders

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import processes
+from workshop import processes
 
 from board import firmware, image
 from board.image import BadProgram, libraries

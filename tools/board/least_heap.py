@@ -33,7 +33,7 @@ import urllib.request  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import build  # noqa: E402
-import processes  # noqa: E402
+from workshop import processes  # noqa: E402
 from localcloud.faults import FaultProxy  # noqa: E402
 
 from board import emulator, firmware, image  # noqa: E402

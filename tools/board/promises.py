@@ -31,7 +31,7 @@ import threading  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-import processes  # noqa: E402
+from workshop import processes  # noqa: E402
 from localcloud import pki  # noqa: E402
 from localcloud.faults import CutAt, FaultProxy, GarbleAt, Inject  # noqa: E402
 

@@ -12,9 +12,9 @@ import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import packages
 import services
 import workshop
+from workshop import packages
 
 from . import firmware, joined, private, umqtt
 from .source import Source, is_private

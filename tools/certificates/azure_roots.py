@@ -1,7 +1,7 @@
 """
 Writes the root certificates that a device of Azure's has to trust, as one PEM file for device.ca:
 
-    python3 tools/azure_roots.py azure.pem
+    python3 tools/certificates azure-roots azure.pem
 
 They are taken out of this computer's own store, or of the one that pip brings along, and known by
 their SHA-256: DigiCert Global Root G2, which IoT Hub, DPS and IoT Central show today, and
@@ -48,21 +48,16 @@ def bundle(found):
     return text
 
 
-def main(arguments=None):
-    arguments = sys.argv[1:] if arguments is None else arguments
+def main(arguments):
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python3 tools/azure_roots.py FILE.pem", file=sys.stderr)
+        print("usage: python3 tools/certificates azure-roots FILE.pem", file=sys.stderr)
         return 2
     try:
         text = bundle(stores())
         with open(arguments[0], "w", encoding="ascii") as file:
             file.write(text)
     except (LookupError, OSError) as e:
-        print("azure_roots: {}".format(e), file=sys.stderr)
+        print("azure-roots: {}".format(e), file=sys.stderr)
         return 1
     print("{}: {}".format(arguments[0], " and ".join(ROOTS.values())))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

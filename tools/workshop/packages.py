@@ -2,8 +2,8 @@
 Writes the package files that `mip` installs from: package.json (everything) and one per client in
 lib/.
 
-    python3 tools/packages.py            after a file of lib/ was added or an import changed
-    python3 tools/packages.py --check    says what is out of date; status 1 then
+    python3 tools/services.py            after a file of lib/ was added or an import changed
+    python3 tools/services.py --check    says what is out of date; status 1 then
 
 What a program imports stands in tools/services.py; what that needs is read off the imports, those
 inside functions too, so a file that it needs can't be forgotten. Only Python's standard library is
@@ -13,12 +13,10 @@ needed here.
 import ast
 import json
 import sys
-from pathlib import Path
 
 import services
 
-ROOT = Path(__file__).resolve().parent.parent
-LIB = ROOT / "lib"
+from . import LIB, ROOT
 
 # Package file -> the modules that a program imports from it.
 PACKAGES = {"package.json": None}
@@ -161,7 +159,3 @@ def main():
         if "--check" not in sys.argv:
             (ROOT / file).write_text(package(file))
     return 1 if stale and "--check" in sys.argv else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """
 A key and a certificate request for a TeamViewer client, made on this computer.
 
-    python3 tools/make_rsa_key.py certs --name client
+    python3 tools/certificates rsa-key certs --name client
 
 writes certs/client-key.pem (RSA, as TeamViewer's own SDK makes it) and certs/client-csr.pem. Copy
 both into the board's CertFolder; provision() with ClientName "client" takes them instead of making
@@ -11,11 +11,6 @@ a P-256 key on the board. The key belongs on the board alone: delete it here aft
 import argparse
 import os
 import sys
-
-import workshop
-
-if __name__ == "__main__":
-    workshop.enter(__file__)
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -60,9 +55,9 @@ def write(folder, name, bits=2048):
     return paths
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(
-        prog="python3 tools/make_rsa_key.py",
+        prog="python3 tools/certificates rsa-key",
         description="An RSA key and a certificate request for a TeamViewer client.",
     )
     parser.add_argument("folder", help="where the two files go; made if need be")
@@ -70,7 +65,7 @@ def main():
     parser.add_argument(
         "--bits", type=int, choices=(2048, 3072, 4096), default=2048, help="(default: %(default)s)"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         paths = write(options.folder, options.name, options.bits)
     except FileExistsError as e:
@@ -78,7 +73,3 @@ def main():
     except (OSError, ValueError) as e:
         sys.exit("not made: %s" % e)
     print("\n".join(paths))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,8 +13,8 @@ import sys
 import tempfile
 import time
 
-import processes
 import workshop
+from workshop import processes
 
 _READY_S = 20
 _ATTEMPTS = 5  # the free port may be taken between our asking and the broker's listening
@@ -127,7 +127,7 @@ def _amqtt(directory, port, settings):
 
 
 def _amqtt_python():
-    lines = (workshop.ROOT / "tools" / "requirements-amqtt.txt").read_text().splitlines()
+    lines = (workshop.REQUIREMENTS / "requirements-amqtt.txt").read_text().splitlines()
     requirements = [line for line in lines if not line.startswith("#")]
     return workshop.side_venv("amqtt", requirements, sys.executable)
 

@@ -1,7 +1,7 @@
 # A device for tools/demo.py, and one to copy: tells how the machine is that it runs on, obeys a
 # command.
 #
-#     micropython demo_device.py settings.json [how many events, 0 for ever]
+#     micropython device.py settings.json [how many events, 0 for ever]
 #
 # settings.json holds what ibmiotf.device.Client() takes. On a board, put your sensor into
 # measure().

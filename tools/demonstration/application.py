@@ -1,7 +1,7 @@
 # An application for tools/demo.py, and one to copy: shows what devices tell, and sends one of them
 # a command.
 #
-#     micropython demo_application.py settings.json deviceType deviceId
+#     micropython application.py settings.json deviceType deviceId
 #
 # settings.json holds what ibmiotf.application.Client() takes.
 
