@@ -31,7 +31,7 @@ def quick(tmp_path_factory):
     """(what a short run printed, the JSON it wrote)"""
     path = tmp_path_factory.mktemp("bench") / "bench.json"
     done = bench(
-        "--quick", "--only", "qos1,wire", "--lines", "loopback", "--no-delay-line", "--json", path
+        "--quick", "--only", "qos1,wire,receive", "--lines", "loopback", "--no-delay-line", "--json", path
     )
     assert done.returncode == 0, done.stdout
     return done.stdout, json.loads(path.read_text())
@@ -66,6 +66,12 @@ def test_writes_per_publish_are_counted(quick):
     for figure in ("plain: write calls", "TLS: write calls"):
         assert row(quick[1], figure, "umqtt.simple")["value"] == 4
         assert row(quick[1], figure, "MQTTLink")["value"] == 1
+
+
+def test_what_a_client_receives_is_counted(quick):
+    for client in ("MQTTLink", "umqtt.simple", "paho-mqtt"):
+        for figure in ("QoS 0, 10 bytes", "QoS 1, 10 bytes", "QoS 0, 1 KB", "QoS 1, 1 KB"):
+            assert row(quick[1], figure, client)["value"] > 0
 
 
 def test_the_table_shows_the_same(quick):

@@ -221,6 +221,24 @@ class Sink:
         self.stop()
 
 
+class Peer(Sink):
+    """
+    A peer that keeps nothing, so that the client is what is measured. It answers CONNECT,
+    SUBSCRIBE and PINGREQ, and a QoS 1 PUBLISH when lag - 1 more have come.
+
+    Behind the SUBACK for a filter "feed/QOS/SIZE/COUNT" so many messages of so many bytes follow
+    (COUNT 0: without end), at QoS 1 with at most 20 unacknowledged, and what the client publishes
+    is then no more understood than to count its PUBACKs.
+    """
+
+    def __init__(self, lag=1):
+        self._port = _free_port("127.0.0.1")
+        self.process = processes.Process(
+            [sys.executable, "-c", _PEER, str(self._port), str(lag)], name="the peer"
+        )
+        self.process.next_line(10)
+
+
 def _free_port(host):
     with socket.socket() as sock:
         sock.bind((host, 0))
@@ -285,6 +303,107 @@ listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 print("ready", flush=True)
 while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+_PEER = """
+import socket, sys, threading
+
+IN_FLIGHT = 20
+
+
+class Bytes:
+    def __init__(self, sock):
+        self.sock, self.buf = sock, b""
+
+    def take(self, n):
+        while len(self.buf) < n:
+            more = self.sock.recv(65536)
+            if not more:
+                raise EOFError
+            self.buf += more
+        taken, self.buf = self.buf[:n], self.buf[n:]
+        return taken
+
+    def packet(self):
+        first = self.take(1)[0]
+        n = shift = 0
+        while True:
+            c = self.take(1)[0]
+            n |= (c & 127) << shift
+            shift += 7
+            if c < 128:
+                return first, self.take(n)
+
+
+def message(qos, size, pid):
+    body = bytes((0, 11)) + b"bench/lines" + (pid.to_bytes(2, "big") if qos else b"") + b"x" * size
+    n = len(body)
+    head = bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7))
+    return bytes((0x30 | qos << 1,)) + head + body
+
+
+def feed(stream, qos, size, count):
+    sock = stream.sock
+    if not qos:
+        many = message(0, size, 0) * (count or 1000)
+        sock.sendall(many)
+        while not count:
+            sock.sendall(many)
+        return
+    sent = acked = 0
+    while not count or sent < count:
+        room = IN_FLIGHT - (sent - acked)
+        if count:
+            room = min(room, count - sent)
+        sock.sendall(b"".join(message(1, size, (sent + i) % 65535 + 1) for i in range(room)))
+        sent += room
+        acks = stream.take(4) + stream.buf[: len(stream.buf) // 4 * 4]
+        stream.buf = stream.buf[len(acks) - 4 :]
+        acked += sum(acks[i] == 0x40 for i in range(0, len(acks), 4))
+
+
+def serve(sock):
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    stream = Bytes(sock)
+    kept = []
+    while True:
+        first, body = stream.packet()
+        kind = first & 0xF0
+        if kind == 0x10:
+            sock.sendall(bytes((0x20, 2, 0, 0)))
+        elif kind == 0xC0:
+            sock.sendall(bytes((0xD0, 0)))
+        elif kind == 0x30 and first & 6:
+            at = 2 + (body[0] << 8 | body[1])
+            kept.append(body[at : at + 2])
+            if len(kept) >= LAG:
+                sock.sendall(bytes((0x40, 2)) + kept.pop(0))
+        elif kind == 0x80:
+            filters, at = [], 2
+            while at < len(body):
+                n = body[at] << 8 | body[at + 1]
+                filters.append(body[at + 2 : at + 2 + n].decode())
+                at += n + 3
+            sock.sendall(bytes((0x90, 2 + len(filters))) + body[:2] + bytes((1,)) * len(filters))
+            for name in filters:
+                if name.startswith("feed/"):
+                    feed(stream, *map(int, name.split("/")[1:]))
+        elif kind == 0xE0:
+            return
+
+
+def guarded(sock):
+    try:
+        serve(sock)
+    except (OSError, EOFError):
+        pass
+
+
+LAG = int(sys.argv[2])
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    threading.Thread(target=guarded, args=(listener.accept()[0],), daemon=True).start()
 """
 
 _LOCALCLOUD = """

@@ -21,8 +21,20 @@ _KINDS = {
     "umqtt.robust": _Kind("umqtt", "umqtt.robust", (0, 1), False, True),
     "umqtt.simple2": _Kind("simple2", "umqtt.simple2", (0, 1), True, False),
     "mqtt_as": _Kind("mqtt_as", "mqtt_as", (0, 1), True, True),
+    "chumicro-mqtt": _Kind("chumicro", "chumicro_mqtt", (0, 1), True, True),
+    "aiomqttc": _Kind("aiomqttc", "aiomqttc", (0, 1), True, False),
     "paho-mqtt": _Kind("paho", "paho.mqtt.client", (0, 1, 2), True, True),
 }
+# Clients that the package index has; in a .venv/side of their own, without what they only need on
+# CPython.
+_REQUIREMENTS = (
+    "chumicro-mqtt==0.30.3",
+    "chumicro-sockets==0.21.3",
+    "chumicro-timing==0.8.4",
+    "aiomqttc==1.0.7",
+)
+_PACKAGES = ("chumicro_mqtt", "chumicro_sockets", "chumicro_timing", "aiomqttc.py")
+FROM_INDEX = ("chumicro-mqtt", "aiomqttc")
 ON_REQUEST = ("mqtt_as", "umqtt.simple2", "umqtt.simple", "umqtt.robust")
 
 
@@ -63,8 +75,11 @@ class Contender:
         link.symlink_to(path)
         return place
 
-    def start(self, job):
-        """Start a device process on this job (dict); returns a Device."""
+    def start(self, job, under=()):
+        """
+        Start a device process on this job (dict); returns a Device. under: a command that starts
+        it, such as valgrind's.
+        """
         job = dict(job, client=self.label, adapter=self.kind.adapter)
         if self.kind.adapter == "paho":
             # Not by PYTHONPATH: what lies on MicroPython's path must not shadow CPython's modules.
@@ -73,13 +88,13 @@ class Contender:
         else:
             command = workshop.device_command(DEVICE_SIDE / "bench_main.py", kind="micropython")
             env = workshop.device_env(*self.more)
-        process = processes.Process(command, name=self.label, env=env)
+        process = processes.Process(list(under) + command, name=self.label, env=env)
         process.send(json.dumps(job))
         return Device(process)
 
-    def run(self, job, timeout):
+    def run(self, job, timeout, under=()):
         """Run a task to its end; returns its result. Raises TaskFailed, also after `timeout` s."""
-        with self.start(job) as device:
+        with self.start(job, under) as device:
             deadline = time.monotonic() + timeout
             while True:
                 word = device.word(deadline - time.monotonic())
@@ -118,10 +133,27 @@ class Device:
         self.stop()
 
 
-def line_up(requested, directory):
+def from_index(directory):
+    """
+    The Contenders that come from the package index. directory: as in line_up(). Raises
+    workshop.SetupError.
+    """
+    python = workshop.side_venv("bench", ["--no-deps"] + list(_REQUIREMENTS))
+    place = Path(directory) / "clients-from-index"
+    place.mkdir()
+    installed = next((python.parent.parent / "lib").glob("python*/site-packages"))
+    for package in _PACKAGES:
+        (place / package).symlink_to(installed / package)
+    found = [Contender(name) for name in FROM_INDEX]
+    for contender in found:
+        contender.more.append(place)
+    return found
+
+
+def line_up(requested, directory, more=()):
     """
     The contenders of this run: MQTTLink, umqtt.simple, umqtt.robust, what `requested` (a list of
-    "NAME=PATH") adds, and paho-mqtt. A NAME may have a tail, as umqtt.simple@1.8.0.
+    "NAME=PATH") adds, `more`, and paho-mqtt. A NAME may have a tail, as umqtt.simple@1.8.0.
 
     directory: a place for links to their files. Raises BadClient.
     """
@@ -143,5 +175,5 @@ def line_up(requested, directory):
             contenders = [contender for contender in contenders if contender.label != label]
         contenders.append(Contender(label, directory, path))
     order = list(_KINDS)
-    contenders.append(Contender("paho-mqtt"))
+    contenders += list(more) + [Contender("paho-mqtt")]
     return sorted(contenders, key=lambda contender: order.index(contender.label.partition("@")[0]))

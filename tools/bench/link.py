@@ -12,6 +12,7 @@ Clients run on MicroPython (paho-mqtt on CPython) against mosquitto, else amqtt,
 cloud's broker. A message is a PUBLISH of 104 bytes (QoS 0). Figures are this machine's at this
 moment: compare columns, not runs. Delays are made below TCP (delay_line.py), in a network
 namespace that only this run sees; where that is not permitted their rows are left out.
+chumicro-mqtt and aiomqttc come from the package index, into .venv/side/bench (not with --quick).
 """
 
 import argparse
@@ -35,10 +36,22 @@ from workshop import heap32, packages
 from bench import broker as bench_broker
 from bench import contenders as bench_contenders
 from bench import delay_line
+from bench import instructions as bench_instructions
 from bench import report as bench_report
 from bench import stalls as bench_stalls
 
-TOPICS = ("qos0", "qos1", "qos2", "connect", "wire", "heap", "stall", "cut")
+TOPICS = (
+    "qos0",
+    "qos1",
+    "qos2",
+    "receive",
+    "instructions",
+    "connect",
+    "wire",
+    "heap",
+    "stall",
+    "cut",
+)
 LINES = ("loopback", "0", "50", "200")
 LOOPBACK = "127.0.0.1"
 NAGLE = "Nagle's broker"  # one that has not set TCP_NODELAY
@@ -190,9 +203,6 @@ class Bench:
         aim = self.report.aim
         plain, delayed = "Messages/s, loopback", "Messages/s, 50 ms round trip"
 
-        def ahead_of_paho(value, figure):
-            return value > (figure.cells.get("paho-mqtt", {}).get("value") or 0)
-
         def one_and_a_half(value, figure):
             ratio = figure.ratio("MQTTLink")
             return ratio is not None and ratio >= 1.5
@@ -200,10 +210,43 @@ class Bench:
         aim(plain, _rate_label(0, 1), "1.5 x simple", one_and_a_half)
         aim(plain, _rate_label(0, 1, SINK), "1.5 x simple", one_and_a_half)
         aim(plain, CPU, "simple / 1.5", lambda _, figure: (figure.ratio("MQTTLink") or 1) <= 0.67)
-        aim(plain, _rate_label(1, 20), "> paho", ahead_of_paho)
+        aim(plain, _rate_label(1, 20), "> paho", _ahead_of("paho-mqtt"))
         for tls in ("", ", TLS"):
             aim(delayed + tls, _rate_label(1, 1), ">= 19", lambda value, _: value >= 19)
             aim(delayed + tls, _rate_label(1, 20), ">= 360", lambda value, _: value >= 360)
+
+    # -- receiving
+
+    def receive(self):
+        section = "Messages received/s, loopback, from a peer that only sends"
+        workshop.say(section)
+        with bench_broker.Peer() as peer:
+            for size, qos in ((10, 0), (10, 1), (1024, 0), (1024, 1)):
+                label = "QoS {}, {}".format(qos, "1 KB" if size == 1024 else "10 bytes")
+                rates = {contender: [] for contender in self.contenders}
+                for _ in range(self.plan.rounds):
+                    for contender in self.contenders:
+                        more = {"feed": "feed/{}/{}/0".format(qos, size), "warm_ms": 150}
+                        job = self.job(contender, "receive", broker=peer, ms=self.plan.ms, **more)
+                        result = self.run(contender, job, self.plan.ms / 1000 + 20)
+                        if result and result["n"]:
+                            rates[contender].append(result["n"] * 1e6 / result["us"])
+                for contender, found in rates.items():
+                    text = None if found else "failed"
+                    rate = statistics.median(found) if found else None
+                    self.report.add(
+                        section, label, contender.label, rate, text=text, samples=found
+                    )
+                self.report.aim(section, label, "> chumicro", _ahead_of("chumicro-mqtt"))
+
+    # -- instructions
+
+    def instructions(self):
+        """Exact: by valgrind, as the difference of two runs that differ in how often only."""
+        if not bench_instructions.there():
+            self.report.left_out.append("instructions: valgrind is not installed")
+            return
+        bench_instructions.measure(self)
 
     # -- connecting
 
@@ -430,6 +473,13 @@ def heap32_figures(contender):
     return answer
 
 
+def _ahead_of(label):
+    def ahead(value, figure):
+        return value > (figure.cells.get(label, {}).get("value") or 0)
+
+    return ahead
+
+
 def _on_cpython(contender):
     return contender.kind.adapter == "paho"
 
@@ -479,6 +529,7 @@ def _options():
         help="another MicroPython client and its file: mqtt_as, umqtt.simple2, or another "
         "umqtt.simple or umqtt.robust, with @ and a word to have it beside the usual one",
     )
+    parser.add_argument("--without", action="append", metavar="NAME", help="leave this one out")
     parser.add_argument("--broker", choices=("mosquitto", "amqtt", "localcloud"))
     parser.add_argument("--json", metavar="FILE", help="write the figures there, for a machine")
     parser.add_argument("--no-delay-line", action="store_true", help="loopback only")
@@ -536,7 +587,12 @@ def main():
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="picolink-bench-"))
         try:
-            contenders = bench_contenders.line_up(options.client, directory)
+            more, left_out = [], []
+            try:
+                more = [] if options.quick else bench_contenders.from_index(directory)
+            except workshop.SetupError as error:
+                left_out.append("chumicro-mqtt and aiomqttc: {}".format(error))
+            contenders = bench_contenders.line_up(options.client, directory, more)
             # What has to be fetched is fetched now: there is no network in the namespace.
             kind = bench_broker.choose(options.broker)
         except (bench_contenders.BadClient, workshop.SetupError) as error:
@@ -544,7 +600,10 @@ def main():
         if "heap" in options.only:
             with contextlib.suppress(workshop.SetupError):
                 workshop.wasm()
+        if options.without:
+            contenders = [one for one in contenders if one.label not in options.without]
         report = bench_report.Report([contender.label for contender in contenders])
+        report.left_out += left_out
         private = _enter_namespace(options, report)
         tls = bench_broker.make_certificates(directory)
         hosts, line = [LOOPBACK], None
@@ -563,7 +622,7 @@ def main():
         bench = Bench(options, plan, contenders, report, broker, nagle, line, tls)
         if {"qos0", "qos1", "qos2"} & set(options.only):
             bench.rates()
-        for topic in ("connect", "wire", "heap", "stall", "cut"):
+        for topic in ("receive", "instructions", "connect", "wire", "heap", "stall", "cut"):
             if topic in options.only:
                 getattr(bench, topic)()
     machine["seconds"] = round(time.monotonic() - started, 1)

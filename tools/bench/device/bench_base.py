@@ -74,6 +74,7 @@ class Base:
         self.job = job
         self.id = job["id"]
         self.longest = 0  # us
+        self.got = 0  # messages received
 
     # -- tasks
 
@@ -85,6 +86,68 @@ class Base:
         start, cpu = ticks_us(), cpu_s()
         n = self.flood(job["qos"], job["depth"], job["ms"])
         return {"n": n, "us": ticks_diff(ticks_us(), start), "cpu_us": (cpu_s() - cpu) * 1000000}
+
+    def receive(self):
+        """Messages of a peer that sends without end; see broker.Peer for the filter."""
+        job = self.job
+        self.connect()
+        self.subscribe((job["feed"].encode(),))
+        self.receive_for(job["warm_ms"])
+        gc.collect()
+        start, cpu = ticks_us(), cpu_s()
+        n = self.receive_for(job["ms"])
+        return {"n": n, "us": ticks_diff(ticks_us(), start), "cpu_us": (cpu_s() - cpu) * 1000000}
+
+    def receive_for(self, ms):
+        first = self.got
+        end = ticks_add(ticks_ms(), ms)
+        while ticks_diff(end, ticks_ms()) > 0:
+            self.receive_some()
+        return self.got - first
+
+    def receive_some(self):
+        """Wait for messages, and take some of them in."""
+        raise NotImplementedError
+
+    def count(self):
+        """One thing n times, for a tool that counts the instructions of the whole process."""
+        job = self.job
+        n = job["n"]
+        self.connect()
+        gc.collect()
+        if job["what"] == "idle":
+            step = self.idle_call()
+            for _ in range(n):
+                step()
+        elif job["what"] == "publish":
+            publish = self.publish_once
+            for _ in range(n):
+                publish()
+        elif job["what"] == "acknowledged":
+            self.acknowledged(job["depth"], n)
+        elif job["what"] == "receive":
+            self.subscribe((job["feed"].encode(),))
+            while self.got < n:
+                self.receive_some()
+        elif job["what"] == "subscribe":
+            self.subscribe([b"bench/%d/#" % i for i in range(n)])
+        return n
+
+    def idle_call(self):
+        """What a program calls when there is nothing to do."""
+        return self.step
+
+    def publish_once(self):
+        """Publish at QoS 0, and nothing else."""
+        self.publish(0)
+
+    def acknowledged(self, depth, n):
+        """
+        Publish until n are acknowledged, with `depth` in flight; the peer answers each when
+        depth - 1 more have come.
+        """
+        for _ in range(n):
+            self.publish(1)
 
     def ready(self):
         """Connect and subscribe, each time with a new client; says how many ms each took."""

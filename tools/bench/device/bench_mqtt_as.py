@@ -80,9 +80,16 @@ class Client(Base):
             ssl=bool(tls),
             ssl_params=self.tls_params(tls),
             connect_coro=self.on_connect,
+            subs_cb=self.on_message,
         )
         self.c = mqtt_as.MQTTClient(config)
         self.lost = ()  # what to subscribe to again
+
+    def on_message(self, topic, msg, retained):
+        self.got += 1
+
+    def receive_some(self):
+        self.idle(5)
 
     async def on_connect(self, client):
         for f in self.lost:

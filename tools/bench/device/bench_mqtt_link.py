@@ -16,12 +16,15 @@ class Client(Base):
             ssl={"ca": tls["ca_der"], "server_hostname": tls["name"]} if tls else None,
             window=max(16, job.get("depth", 1)),
         )
-        self.link.set_callback(lambda topic, msg: None)
+        self.link.set_callback(self.on_message)
         self.link.on_ack = self.on_ack
         self.acked = 0
 
     def on_ack(self, pid, code):
         self.acked += 1
+
+    def on_message(self, topic, msg):
+        self.got += 1
 
     def connect(self):
         self.link.connect()
@@ -48,6 +51,24 @@ class Client(Base):
 
     def step(self):
         self.link.do_next()
+
+    def idle_call(self):
+        return self.link.do_next
+
+    def publish_once(self):
+        self.link.publish(TOPIC, MSG)
+
+    def receive_some(self):
+        self.link.do_next(1000)
+
+    def acknowledged(self, depth, n):
+        link = self.link
+        first, sent = self.acked, 0
+        while self.acked - first < n:
+            while sent < n + depth - 1 and link.inflight < depth:
+                link.publish(TOPIC, MSG, False, 1)
+                sent += 1
+            link.do_next(1000)
 
     def flood(self, qos, depth, ms):
         link = self.link

@@ -25,6 +25,7 @@ class Client(Base):
             c.tls_set_context(context)
         c.max_inflight_messages_set(max(20, job.get("depth", 1)))
         c.on_publish = self.on_publish
+        c.on_message = self.on_message
         c.on_subscribe = self.on_subscribe
         c.on_connect = self.on_connect
         self.acked = 0
@@ -38,6 +39,12 @@ class Client(Base):
             return inner(data)
 
         c._sock_send = counted
+
+    def on_message(self, *ignored):
+        self.got += 1
+
+    def receive_some(self):
+        self.c.loop(1)
 
     def on_publish(self, *ignored):
         self.acked += 1

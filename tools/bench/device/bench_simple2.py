@@ -17,8 +17,17 @@ class Client(Base):
         tls = job["tls"]
         more = {"ssl": True, "ssl_params": tls_params(tls)} if tls else {}
         self.c = MQTTClient(self.id, job["host"], job["port"], keepalive=job["keepalive"], **more)
-        self.c.set_callback(lambda topic, msg, retained, dup: None)
+        self.c.set_callback(self.on_message)
         self.pinged = ticks_ms()
+
+    def on_message(self, topic, msg, retained, dup):
+        self.got += 1
+
+    def idle_call(self):
+        return self.c.check_msg
+
+    def receive_some(self):
+        self.c.wait_msg()
 
     def connect(self):
         self.c.connect()
