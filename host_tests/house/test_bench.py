@@ -31,7 +31,14 @@ def quick(tmp_path_factory):
     """(what a short run printed, the JSON it wrote)"""
     path = tmp_path_factory.mktemp("bench") / "bench.json"
     done = bench(
-        "--quick", "--only", "qos1,wire,receive", "--lines", "loopback", "--no-delay-line", "--json", path
+        "--quick",
+        "--only",
+        "qos1,wire,receive",
+        "--lines",
+        "loopback",
+        "--no-delay-line",
+        "--json",
+        path,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout, json.loads(path.read_text())
