@@ -622,7 +622,8 @@ class Device:
         self._failures = self._seen = self._twin_tries = 0
         self._patience = _PATIENCE
         self._accepted = True
-        # In case that a callback is interrupted before the twin was asked for.
+        # The next step asks for the twin: a program that adds its listeners after connect() must
+        # not miss an answer that comes within this one.
         self._due = time.ticks_ms()
         before = self._state
         if before != _UP:
@@ -632,7 +633,6 @@ class Device:
             if before == _STARTING and self._old:
                 self._introduce()
             self._call("ConnectionStatus", None, None, 0)
-        self.getDeviceProperties()
 
     def _introduce(self):
         told = self._old.introduction(self.convention, self._interfaces, self._model)

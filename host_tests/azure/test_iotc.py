@@ -467,7 +467,6 @@ def test_without_a_listener_nothing_is_acknowledged(dev):
     assert dev.reported() == {}
 
 
-@pytest.mark.xfail(strict=False, reason="seldom on the CPython port: the first report is missing")
 def test_after_connecting_the_whole_twin_comes_and_what_is_new_in_it_is_acknowledged(dev):
     """What was acknowledged in an earlier life is shown, and not reported once more."""
     device = dev.known()
