@@ -2,6 +2,7 @@
 #
 #     include("path/to/picolink/manifest.py")                                # everything
 #     include("path/to/picolink/manifest.py", azure=False, teamviewer=False)   # some of it
+#     include("path/to/picolink/manifest.py", azure_files=False)             # no file upload
 #
 # boards/ uses it for two common boards. The lists of files are those that mip installs from.
 
@@ -14,7 +15,7 @@ metadata(
     author="The picolink authors",
 )
 
-options.defaults(azure=True, ibm=True, teamviewer=True, digi=True, cloud=True)
+options.defaults(azure=True, azure_files=True, ibm=True, teamviewer=True, digi=True, cloud=True)
 
 require("umqtt.simple")
 
@@ -23,6 +24,7 @@ for client, wanted in (
     ("mqtt_link", True),
     ("link_asyncio", True),
     ("iotc", options.azure),
+    ("iotc_files", options.azure and options.azure_files),
     ("ibmiotf", options.ibm),
     ("teamviewer_iot", options.teamviewer),
     ("idigi_monitor_api", options.digi),

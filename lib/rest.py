@@ -133,20 +133,29 @@ class Session:
         """
         A generator that makes one request: it yields None wherever it would wait, then a Response.
 
-        path: as on the wire, starting with "/". body: str or bytes or None; a type other than
-        JSON goes into headers, a dict. In a loop: `r = next(steps)` until it isn't None; between
+        path: as on the wire, starting with "/". body: str or bytes or None; or, of any length,
+        (bytes in all, pieces): pieces() returns an iterable of bytes-like objects, each of which
+        is sent before the next one is asked for. A type other than JSON goes into headers, a
+        dict. In a loop: `r = next(steps)` until it isn't None; between
         two steps wait(ms) sleeps until the network has something.
         Raises ValueError at once for a method, path, header or body that HTTP forbids. The
-        generator raises OSError: no connection, no answer in time, or an answer that isn't HTTP. A
+        generator raises OSError: no connection, no answer in time, or an answer that isn't HTTP;
+        and whatever pieces() raises, ValueError if they are more or fewer bytes than was said. A
         request is sent a second time only if a kept-alive connection turns out closed, and never
-        a POST or PATCH.
+        a POST or PATCH. A server that answers before it has the whole body gets no more of it.
         """
         if not _is_token(method):
             raise ValueError("method %r: letters only" % method)
         if path[:1] != "/" or any([not "!" <= c <= "~" for c in path]):
             raise ValueError("path %r: must start with / and be percent-encoded" % path)
-        body = _body_bytes(body)
-        lines = {"Content-Type": "application/json"} if body else {}
+        pieces = None
+        if isinstance(body, tuple):
+            length, pieces = body
+            body = b""
+        else:
+            body = _body_bytes(body)
+            length = len(body)
+        lines = {"Content-Type": "application/json"} if length else {}
         for key in headers or ():
             value = headers[key]
             if not _is_token(key) or key.lower() in _FRAMING or key.lower() == "host":
@@ -156,14 +165,15 @@ class Session:
             if key.lower() == "content-type":
                 key = "Content-Type"
             lines[key] = value
-        if body or method in ("POST", "PUT", "PATCH"):
-            lines["Content-Length"] = str(len(body))
+        if length or method in ("POST", "PUT", "PATCH"):
+            lines["Content-Length"] = str(length)
         text = self._credentials
         for key in lines:
             text += key + ": " + lines[key] + "\r\n"
-        return self._exchange(method, path, bytes(text + "\r\n", "utf-8") + body)
+        rest = bytes(text + "\r\n", "utf-8") + body
+        return self._exchange(method, path, rest, length, pieces)
 
-    def _exchange(self, method, path, rest):
+    def _exchange(self, method, path, rest, length, pieces):
         stream = self._stream
         if self._reading:
             self.close()  # the last answer was not read to its end
@@ -181,6 +191,8 @@ class Session:
                 self._long = None
                 self._reading = response = Response(self)
                 yield from stream.send(self._first_lines(method, path) + rest)
+                if pieces:
+                    yield from self._send_pieces(length, pieces, response)
                 stream.start_clock()
                 yield from response._read_head(method)
                 done = True
@@ -193,6 +205,27 @@ class Session:
                     self.close()
         yield response
 
+    def _send_pieces(self, left, pieces, response):
+        # A body that is never whole in memory.
+        stream = self._stream
+        for piece in pieces():
+            left -= len(piece)
+            if left < 0:
+                break
+            yield from stream.send(piece)
+            self._in_limit()
+            # What comes now is an answer already, most likely a refusal. (TLS has words of its
+            # own, too: of those nothing is left to read.)
+            if left and stream.wait(0) and self._hi < _LINE:
+                stream.start_clock()
+                n = self._fill(memoryview(self._buf)[self._hi :])
+                if n:
+                    self._hi += n
+                    response._refused = True
+                    return
+        if left:
+            raise ValueError("body: not as many bytes as was said")
+
     def _first_lines(self, method, path):
         # The host is the one that was dialled, of several.
         host, port = self._stream.host, self._stream.port
@@ -201,6 +234,11 @@ class Session:
         elif ":" in host:
             host = "[%s]" % host
         return bytes("%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, path, host), "utf-8")
+
+    @property
+    def bounded(self):
+        """Whether the network's memory is small, so that what is sent at once should be, too."""
+        return self._stream.bounded
 
     def wait(self, ms):
         """Sleep at most ms milliseconds, until the connection has something to do."""
@@ -231,14 +269,17 @@ class Session:
         # Read into buf. The number of bytes, or None for nothing yet; OSError when it is late.
         stream = self._stream
         n = stream.readinto(buf)
-        # An age of more than 2**29 ms shows as time to come.
-        if not 0 < time.ticks_diff(self._due, time.ticks_ms()) <= self._limit_ms:
-            raise OSError(_ETIMEDOUT, "the whole exchange took too long")
+        self._in_limit()
         if n is None:
             stream.in_time("answer")
         else:
             stream.start_clock()
         return n
+
+    def _in_limit(self):
+        # An age of more than 2**29 ms shows as time to come.
+        if not 0 < time.ticks_diff(self._due, time.ticks_ms()) <= self._limit_ms:
+            raise OSError(_ETIMEDOUT, "the whole exchange took too long")
 
     def _line(self):
         # One line without its end, or None when it isn't here yet. Of a line that is too long
@@ -293,6 +334,7 @@ class Response:
         self._left = 0  # bytes of the body or chunk to come; None: until the server closes
         self._chunked = 0  # _SIZE, _DATA or _TRAILER; 0: the body is in one piece
         self._keep = True  # the connection can be used for another request
+        self._refused = False  # answered before the request was whole
         self._lines = 0  # of head and trailer so far
 
     # ---- the head
@@ -312,7 +354,11 @@ class Response:
         self.status = status
         self.reason = reason
         close = self.headers.get("connection", "").lower()
-        self._keep = "close" not in close and (version != "HTTP/1.0" or "keep-alive" in close)
+        self._keep = (
+            not self._refused
+            and "close" not in close
+            and (version != "HTTP/1.0" or "keep-alive" in close)
+        )
         if method != "HEAD" and status not in (204, 304):
             self._find_end(version)
         if self._left == 0 and not self._chunked:

@@ -1,9 +1,11 @@
-from typing import Generator, TypeVar
+from typing import Callable, Generator, Iterable, TypeVar
 
 from netstream import SSL, Server, SupportsResolve
 
 _T = TypeVar("_T")
 Headers = dict[str, str]
+_Bytes = bytes | bytearray | memoryview
+Body = str | _Bytes | tuple[int, Callable[[], Iterable[_Bytes]]] | None
 
 class Session:
     def __init__(
@@ -21,16 +23,18 @@ class Session:
         self,
         method: str,
         path: str,
-        body: str | bytes | bytearray | memoryview | None = None,
+        body: Body = None,
         headers: Headers | None = None,
     ) -> Generator[Response | None, None, None]: ...
+    @property
+    def bounded(self) -> bool: ...
     def wait(self, ms: int) -> None: ...
     def run(self, steps: Generator[_T | None, None, None]) -> _T: ...
     def request(
         self,
         method: str,
         path: str,
-        body: str | bytes | bytearray | memoryview | None = None,
+        body: Body = None,
         headers: Headers | None = None,
     ) -> Response: ...
     def close(self) -> None: ...

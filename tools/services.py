@@ -151,6 +151,18 @@ SERVICES = (
         rows=("iotc",),
     ),
     Service(
+        name="azure_files",
+        title="Azure IoT Hub, with file upload",
+        imports=("iotc_files", "iotc"),
+        resident=("iotc_files",),
+        stays=("iotc", "rest"),
+        knows=("azure",),
+        package="lib/iotc_files.json",
+        page="docs/azure.md",
+        cloud="azure",
+        rows=("iotc_files",),
+    ),
+    Service(
         name="teamviewer",
         title="a TeamViewer IoT agent",
         imports=("teamviewer_iot", "TeamViewerIoTPythonSDK"),

@@ -38,7 +38,7 @@ PRINTED = {
         "b'HTTP/1.0 401 Unauthorized'",
         "['127.0.0.1']",
     ),
-    "azure.md": ("status 0", None, "0 None"),
+    "azure.md": ("status 0", None, "48890 bytes are there", "0 None"),
     "teamviewer.md": ("pushed 0",),
     "digi.md": (
         '"data":21.5',
@@ -198,7 +198,7 @@ def run_example(page, number, expected, cloud, tmp_path):
 # Files of the reader's, or of other projects.
 THEIRS = {
     "example.py", "boot.py", "settings.py", "main.py", "names.json",
-    "device.json", "secret.json", "metrics.json", "readings.py",
+    "device.json", "secret.json", "metrics.json", "readings.py", "readings.csv",
 }  # fmt: skip
 
 

@@ -103,8 +103,8 @@ def test_the_table_of_services_names_what_is_there_once():
 
 def test_a_file_in_no_row_is_told_what_to_do():
     with pytest.raises(ValueError) as told:
-        services.may_import("iotc_files")
-    for word in ("lib/iotc_files.py", "services.py", "SHARED", "seldom", "then run"):
+        services.may_import("iotc_modules")
+    for word in ("lib/iotc_modules.py", "services.py", "SHARED", "seldom", "then run"):
         assert word in str(told.value)
 
 

@@ -1,5 +1,8 @@
 """rest.py: one verified HTTP request at a time. A scripted server answers byte for byte."""
 
+import socket
+import threading
+
 import pytest
 from http_rig import OK, scripts
 from localcloud import pki
@@ -842,3 +845,133 @@ def test_a_failure_to_connect_names_the_server_and_not_the_password(board, serve
     server.stop()
     got = board.run(SECURE, host="localhost", port=server.port, ca=tls.ca).report
     assert "localhost:%d" % server.port in got["error"] and not got["secret"]
+
+
+# ---- a body in pieces
+
+
+PIECES = """
+    from rest import Session
+    s = Session("127.0.0.1", port, ssl=False, timeout=%s)
+
+    def put(path, body, method="PUT"):
+        try:
+            r = s.request(method, path, body)
+            report(status=r.status, body=r.read())
+        except (OSError, ValueError) as e:
+            report(kind=type(e).__name__, error=str(e.args[-1]))
+
+    buf = bytearray(1000)
+
+    def pieces(count=3, size=1000):
+        def make():
+            for n in range(count):
+                for i in range(size):
+                    buf[i] = n + 65
+                yield memoryview(buf)[:size]
+        return make
+
+"""
+
+
+def test_a_body_in_pieces_is_never_whole(board, serve):
+    """Each piece is sent before the next is asked for, so that one buffer serves them all."""
+    server = serve({"/p": [sized(b"thanks")], "/empty": [sized(b"")]})
+    got = board.run(
+        PIECES % 10
+        + """
+    put("/p", (3000, pieces()))
+    put("/empty", (0, pieces(0)))
+    """,
+        port=server.port,
+    ).reports
+    assert got == [{"status": 200, "body": "thanks"}, {"status": 200, "body": ""}]
+    assert server.bodies == [b"A" * 1000 + b"B" * 1000 + b"C" * 1000, b""]
+    assert "Content-Length: 3000" in server.requests[0]
+    assert "Content-Length: 0" in server.requests[1]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("said", [2999, 3001, 0])
+def test_pieces_of_another_length_than_was_said(board, serve, said):
+    """Told, and the connection is not used again: the server waits for the rest."""
+    server = serve({"/p": [sized(b"")], "/next": [sized(b"next")]})
+    got = board.run(
+        PIECES % 10
+        + """
+    put("/p", (said, pieces()))
+    put("/next", None, "GET")
+    """,
+        port=server.port,
+        said=said,
+    ).reports
+    assert got[0]["kind"] == "ValueError" and "not as many bytes" in got[0]["error"]
+    assert got[1] == {"status": 200, "body": "next"}
+
+
+def test_pieces_are_made_anew_when_the_kept_connection_has_gone(board, serve):
+    server = serve({"/first": [sized(b"1"), "close"], "/p": [sized(b"2")]})
+    got = board.run(
+        PIECES % 10
+        + """
+    put("/first", None, "GET")
+    put("/p", (3000, pieces()))
+    """,
+        port=server.port,
+    ).reports
+    assert [one["status"] for one in got] == [200, 200]
+    assert server.bodies[-1] == b"A" * 1000 + b"B" * 1000 + b"C" * 1000
+
+
+def test_what_pieces_raises_ends_the_connection(board, serve):
+    server = serve({"/p": [sized(b"")], "/next": [sized(b"next")]})
+    got = board.run(
+        PIECES % 10
+        + """
+    def broken():
+        yield b"abc"
+        raise ValueError("the file has gone")
+    put("/p", (1000, broken))
+    put("/next", None, "GET")
+    """,
+        port=server.port,
+    ).reports
+    assert got[0] == {"kind": "ValueError", "error": "the file has gone"}
+    assert got[1] == {"status": 200, "body": "next"}
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_server_that_refuses_early_is_heard(board, tls, secure):
+    """It answers on the head and takes no more: the refusal is told, not "connection lost"."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        over = threading.Event()
+
+        def serve():
+            sock, _ = listener.accept()
+            if secure:
+                sock = tls.contexts["localhost"].wrap_socket(sock, server_side=True)
+            with sock:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += sock.recv(100)
+                sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\n\r\nmuch")
+                over.wait(60)
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            got = board.run(
+                (PIECES % 30).replace("ssl=False", "ssl=SSL")
+                + """
+    def endless():
+        while True:
+            yield memoryview(buf)
+            time.sleep_ms(1)
+    import time
+    put("/p", (100000000, endless))
+    """,
+                port=listener.getsockname()[1],
+                SSL={"ca": tls.ca, "server_hostname": "localhost"} if secure else False,
+            ).report
+        finally:
+            over.set()
+    assert got == {"status": 413, "body": "much"}

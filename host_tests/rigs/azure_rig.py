@@ -21,7 +21,7 @@ import urllib.request
 
 import pytest
 from localcloud import azure as azure_module
-from localcloud import pki
+from localcloud import azure_files, pki, web
 from localcloud.azure_registry import derive_key
 from localcloud.background import Background
 from localcloud.mqtt import server as mqtt_server
@@ -50,11 +50,12 @@ def token(key, path, end=None, skn=None, quote=urllib.parse.quote, safe=""):
 
 class Rig:
     """
-    azure: the azure.Azure, whose methods are called with do() and call(). server; port, tls_port
-    and websocket_port; ca (bytes, DER) and ca_pem (a file name); authority: a pki.Authority.
+    azure: the azure.Azure, whose methods are called with do() and call(). server; port, tls_port,
+    websocket_port, and https_port of file uploads; ca (bytes, DER) and ca_pem (a file name);
+    authority: a pki.Authority.
     """
 
-    def __init__(self, background, azure, server, directory):
+    def __init__(self, background, azure, server, directory, site):
         self.background = background
         self.azure = azure
         self.server = server
@@ -65,6 +66,7 @@ class Rig:
         self.port = server.listeners["mqtt"].port
         self.tls_port = server.listeners["mqtts"].port
         self.websocket_port = server.listeners["wss"].port
+        self.https_port = site.tls_port
         self.do = background.do
         self.call = background.call
 
@@ -173,13 +175,18 @@ def running(directory, hubs=(HUB, OTHER_HUB), records=None, **options):
             await server.listen("mqtt", "127.0.0.1", 0)
             await server.listen("mqtts", "127.0.0.1", 0, context)
             await server.listen("wss", "127.0.0.1", 0, context, True)
-            return azure, server
+            site = web.Web()
+            azure_files.add_to(site, azure)
+            await site.start()
+            await site.listen("127.0.0.1", 0, context)
+            return azure, server, site
 
-        azure, server = background.call(start())
+        azure, server, site = background.call(start())
         try:
-            yield Rig(background, azure, server, keys)
+            yield Rig(background, azure, server, keys, site)
         finally:
             background.call(server.stop())
+            background.call(site.stop())
 
 
 def client_context(rig, certificate, key):

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from . import azure_web, fault_values, pki
+from . import azure_files, azure_web, fault_values, pki
 from .azure_certificates import DPS_VERSION, FILTER, HUB_VERSION, Certificates, error_body
 from .azure_registry import (
     Records,
@@ -50,6 +50,7 @@ NAMES = (
     "*.azure-devices-provisioning.net",
     "*.azure-devices.net",
     "*.device.azure-devices.net",  # where TLS 1.3 is spoken
+    azure_files.ACCOUNT,
 )
 DPS_HOST = "global.azure-devices-provisioning.net"
 # The documents ask for skn=registration; Microsoft's Python client leaves it out and is let in.
@@ -73,6 +74,10 @@ DAY = 86400  # seconds that a quota is for
 #   close (true)                   the connection is closed instead
 #   accepted (true)                hub.certificate: "202" comes first
 #   chain (word)                   certificates: "none", "other" (another key's) or "garbage"
+#   word (text)                    the storage's own error code, beside status
+#   cut (int)                      the storage resets the connection after so many bytes of a body
+#   deaf (true)                    it takes them, and resets the connection instead of answering
+#   lost (true)                    it takes a block, says so, and forgets it
 FAULTS = {
     "dps.connect": "connack delay silent close",
     "dps.register": "status code body failed retry_after delay silent close",
@@ -85,6 +90,11 @@ FAULTS = {
     "hub.method": "close",
     "dps.certificate": "chain",
     "hub.certificate": "status code retry_after accepted chain delay silent close",
+    "hub.files.start": "status code retry_after close",
+    "hub.files.notify": "status code retry_after close",
+    "storage.block": "status word retry_after cut deaf lost close",
+    "storage.list": "status word retry_after cut deaf close",
+    "storage.blob": "status word retry_after cut deaf close",
 }
 
 
@@ -131,6 +141,7 @@ class Part(CloudPart):
             raise CloudError("--azure-group-key: %s" % e)
         self.azure.add_to(cloud.mqtt)
         azure_web.add_to(cloud.web, self.azure)
+        azure_files.add_to(cloud.web, self.azure)
 
     def ready(self):
         entry = self.azure.ready()
@@ -157,7 +168,8 @@ class Azure:
     real one has been seen to let it in and answer 401; a refusal by CONNACK is documented, too.
     filter_refusal: "close" or "suback": how Hub refuses a filter it doesn't know, or a sixth one.
     quota: messages that a hub takes a day from all devices, 0 for any number; when they are used
-    up it lets nobody in. grace: seconds that a token is good for after its end.
+    up it lets nobody in. grace: seconds that a token is good for after its end. signed_for:
+    seconds that a device has for the upload of a file.
     trust: called with the PEM of a certificate that TLS shall accept from a client.
     """
 
@@ -171,6 +183,7 @@ class Azure:
         self.filter_refusal = "close"
         self.quota = 0
         self.grace = GRACE
+        self.signed_for = azure_files.SIGNED_FOR
         self._spent = {}  # (hub, day) -> messages
         self.feedback = []  # of cloud-to-device messages: {"device", "message", "status"}
         self.events = asyncio.Event()  # set, and replaced, whenever telemetry came in
@@ -180,6 +193,7 @@ class Azure:
         self._calls = {}  # rid of a method -> (device id, future)
         self.dps = Dps(self)
         self.hub = Hub(self)
+        self.files = azure_files.Files(self)
 
     def add_to(self, server):
         server.add(self.dps)

@@ -25,7 +25,7 @@ the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
     POST   /faults                             {"place", "count", "device", and azure.FAULTS' ways}
     DELETE /faults
     POST   /settings                           {"retry_after", "polls", "refuse", "filter_refusal",
-                                               "quota", "grace", "clock_offset",
+                                               "quota", "grace", "signed_for", "clock_offset",
                                                "certificate_days", "certificate_delay"}
 """
 
@@ -45,6 +45,7 @@ SETTINGS = {
     "filter_refusal": str,
     "quota": int,
     "grace": int,
+    "signed_for": int,
     "clock_offset": int,
     "certificate_days": int,
     "certificate_delay": int,

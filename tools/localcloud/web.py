@@ -216,6 +216,7 @@ class Web:
         self.body_s = body_s
         self.doors = {}  # transport -> its _Door
         self._servers = []
+        self._streams = set()  # handlers that read a body themselves
         self.app = web.Application(
             middlewares=[self._mind_the_clock, _answer_failures, self._complete],
             client_max_size=MAX_BODY,
@@ -224,8 +225,11 @@ class Web:
         self.port = None
         self.tls_port = None
 
-    def add(self, method, path, handler):
+    def add(self, method, path, handler, whole=True):
+        """whole=False: the handler reads the request's body itself, which may be of any size."""
         self.app.router.add_route(method, path, handler)
+        if not whole:
+            self._streams.add(handler)
 
     def control(self, method, path, handler):
         """
@@ -293,7 +297,7 @@ class Web:
     def _complete(self):
         @web.middleware
         async def complete(request, handler):
-            if request.can_read_body:
+            if request.can_read_body and request.match_info.handler not in self._streams:
                 await _read_body(request, self.body_s)
             return await handler(request)
 
