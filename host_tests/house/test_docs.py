@@ -305,7 +305,7 @@ def test_paths_of_the_control_side():
 
 CLASSES = {
     "link.md": ("mqtt_link", ("MQTTLink",)),
-    "azure.md": ("iotc", ("Device",)),
+    "azure.md": ("iotc iotc_files", ("Device", "Upload")),
     "teamviewer.md": ("teamviewer_iot", ("TVCMI_client",)),
     "digi.md": ("idigi_monitor_api", ("push_client", "PushSession")),
 }
@@ -313,9 +313,12 @@ CLASSES = {
 
 def methods(page):
     """{name: FunctionDef, or None for one that is made otherwise} of a client's classes."""
-    module, classes = CLASSES[page]
+    modules, classes = CLASSES[page]
     found = {}
-    for node in ast.parse(packages.modules()[module].read_text(encoding="utf-8")).body:
+    nodes = []
+    for module in modules.split():
+        nodes += ast.parse(packages.modules()[module].read_text(encoding="utf-8")).body
+    for node in nodes:
         if isinstance(node, ast.ClassDef) and node.name in classes:
             for child in node.body:
                 if isinstance(child, ast.FunctionDef):
