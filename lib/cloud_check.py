@@ -121,10 +121,7 @@ def _places(given):
         name = "global.azure-devices-provisioning.net"
         host, _, port = (given.get("server") or name + ":8883").rpartition(":")
         return [(host, int(port), name)]
-    if service == "ibm":
-        host = given.get("host") or given["org"] + ".messaging.internetofthings.ibmcloud.com"
-        return [(host, given.get("port") or (8883 if secure else 1883), host)]
-    if service == "mqtt":
+    if service in ("ibm", "mqtt"):
         return [(given["host"], given.get("port") or (8883 if secure else 1883), given["host"])]
     if service == "teamviewer":
         # Without its certificate an agent ends the handshake: only the way there can be seen.

@@ -68,7 +68,7 @@ _SERVICES = {
                 "port": _PORT,
                 "ca": _TEXT,
             },
-            ("org", "type", "id", "token", "ca"),
+            ("org", "type", "id", "token", "host", "ca"),
         ),
         "Watcher": (
             "cloud_ibm_watcher",
@@ -81,7 +81,7 @@ _SERVICES = {
                 "port": _PORT,
                 "ca": _TEXT,
             },
-            ("org", "id", "key", "token", "ca"),
+            ("org", "id", "key", "token", "host", "ca"),
         ),
     },
     "teamviewer": {
@@ -153,6 +153,8 @@ _CURES = {
     "scope": "the ID scope, as the provisioning service or IoT Central shows it",
     "token": "the token that was shown when the device, or the API key, was registered",
     "key": "the API key, as the service shows it",
+    "host": "the name of your broker or agent; with Maximo <org>.messaging.<domain>, port 443"
+    " (IBM's public platform was closed on 2023-12-01)",
 }
 
 _TOPICS = {

@@ -93,7 +93,8 @@ def test_names_and_keys_by_their_form(board, world):
     assert text.startswith("key: ") and "not base64!" not in text
     (text,) = check(board, dict(azure, id="d 1", key="QUJDREVGR0hJSktMTU5PUA=="))["found"]
     assert text.startswith("id: ")
-    ibm = {"service": "ibm", "org": "abc123", "ca": world.ready["ca_der"], "token": "t"}
+    ibm = {"service": "ibm", "org": "abc123", "host": "localhost", "token": "t"}
+    ibm["ca"] = world.ready["ca_der"]
     (text,) = check(board, dict(ibm, type="t y", id="d1"))["found"]
     assert text.startswith("type: ")
     (text,) = check(board, dict(ibm, id="app", key="a-zzz999-x"), "Watcher")["found"]

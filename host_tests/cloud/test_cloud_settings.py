@@ -9,7 +9,14 @@ import pytest
 
 GOOD = {
     "azure": {"scope": "0ne", "id": "d1", "key": "QUJDREVGR0hJSktMTU5PUA==", "ca": "ca.der"},
-    "ibm": {"org": "abc123", "type": "t", "id": "d1", "token": "s3cret-token", "ca": "ca.der"},
+    "ibm": {
+        "org": "abc123",
+        "type": "t",
+        "id": "d1",
+        "token": "s3cret-token",
+        "host": "broker.lan",
+        "ca": "ca.der",
+    },
     "teamviewer": {"host": "gateway", "ca": "ca.crt"},
     "mqtt": {"host": "broker", "id": "d1", "ca": "ca.der"},
 }
@@ -55,7 +62,7 @@ def test_good_settings_are_taken_and_completed(board):
 
 def test_watchers(board):
     key = {"key": "a-abc123-x", "token": "s3cret"}
-    ibm = dict(key, service="ibm", org="abc123", id="app", ca="ca.der")
+    ibm = dict(key, service="ibm", org="abc123", id="app", host="h", ca="ca.der")
     digi = {"service": "digi", "username": "u", "password": "s3cret", "ca": "ca.der"}
     mqtt = case("mqtt")[0]
     got = read(board, (ibm, "Watcher"), (mqtt, "Watcher"), (digi, "Watcher"))
@@ -93,6 +100,7 @@ WRONG = [
     (case("mqtt", zzzzzz=5), ["zzzzzz", "host", "program"]),
     (case("ibm", token=KeyError), ["token", "missing", "registered"]),
     (case("mqtt", host=KeyError), ["host", "missing"]),
+    (case("ibm", host=KeyError), ["host", "missing", "closed on 2023-12-01", "443"]),
     (case("mqtt", host=""), ["host", "text"]),
     (case("mqtt", host=" broker"), ["host", "spaces"]),
     (case("mqtt", host=[]), ["host", "list"]),

@@ -69,8 +69,8 @@ class Client:
             tls.update(ssl if isinstance(ssl, dict) else ())
             ssl = tls
         reader = load_once("options")
-        closed = reader.leads_to_closed(options) and not get("api-host")
-        self._closed = reader.CLOSED if closed else ""
+        if reader.leads_to_closed(options) and not get("api-host"):
+            raise ConfigurationException("api: " + reader.CLOSED)
         self.errorCallback = None
         self.logger = None
         try:
@@ -78,7 +78,7 @@ class Client:
             if not host and get("host"):  # its ports are MQTT's
                 host = [name for name, _ in places(get("host"), _HTTPS)]
             self._session = Session(
-                host or get("org") + "." + (get("domain") or reader.CLOSED_DOMAIN),
+                host or get("org") + "." + get("domain"),
                 get("api-port") or _HTTPS,
                 ssl,
                 get("auth-key"),
@@ -93,12 +93,7 @@ class Client:
         """Ask; returns the response, its body still to be read. Raises OSError."""
         if self.logger:
             self.logger.debug("API: %s", method + " " + path)
-        try:
-            return self._session.request(method, "/api/v0001/" + path, body, headers)
-        except OSError as e:
-            if self._closed:
-                raise OSError(e.args[0], "%s (%s)" % (self._closed, e.args[-1]))
-            raise
+        return self._session.request(method, "/api/v0001/" + path, body, headers)
 
     def _answer(self, response):
         """What the service said, or None when that is no JSON. Reads the body."""
