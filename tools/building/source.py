@@ -8,7 +8,8 @@ class Source:
     A module of lib/.
 
     module: its dotted name. path: its Path. tree: its ast.Module without docstrings, annotations
-    and the import of const(). package: the package that its relative imports start from.
+    and the import of const(); a private name that stands for the same text or number all the time
+    is one of const(). package: the package that its relative imports start from.
     top: {name: what binds it at the top}: ("module", dotted name) for an imported module,
     ("name", module, name) for a name out of another module, ("const",) for a private constant that
     the compiler puts where it is used, else ("own",).
@@ -22,6 +23,7 @@ class Source:
         self.strings = _words_in_strings(self.tree)
         for node in ast.walk(self.tree):
             _strip(node)
+        _fold(self.tree)
         self.top = {}
         for node in _top_level(self.tree.body):
             self.top.update(self.bound_by(node))
@@ -87,6 +89,45 @@ def stored_names(node):
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
             yield from stored_names(child)
+
+
+def _fold(tree):
+    # `_NAME = "text"` becomes `_NAME = const("text")`: no place in the module's dictionary. (House
+    # rule: nobody imports another module's private names.)
+    bound = [name for node in tree.body for name in _everything_bound(node)]
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and _is_literal(node.value) and len(node.targets) == 1:
+            (target,) = node.targets
+            if isinstance(target, ast.Name) and is_private(target.id):
+                if bound.count(target.id) == 1:
+                    made = ast.Call(ast.Name("const", ast.Load()), [node.value], [])
+                    node.value = ast.copy_location(made, node.value)
+    ast.fix_missing_locations(tree)
+
+
+def _is_literal(node):
+    if isinstance(node, ast.Tuple):
+        return all(_is_literal(one) for one in node.elts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return isinstance(node.operand, ast.Constant)
+    return isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes, int, float))
+
+
+def _everything_bound(node):
+    # Each name that a statement binds, at any depth of it: a const() must be bound once.
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
+            yield one.id
+        elif isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield one.name
+        elif isinstance(one, ast.arg):
+            yield one.arg
+        elif isinstance(one, (ast.Global, ast.Nonlocal)):
+            yield from one.names
+        elif isinstance(one, ast.ExceptHandler) and one.name:
+            yield one.name
+        elif isinstance(one, ast.alias):
+            yield one.asname or one.name.partition(".")[0]
 
 
 def _top_level(body):
