@@ -13,7 +13,7 @@ from netstream import load_once
 _BUSY = const(429)  # what a throttled hub says of a report
 
 
-class Device(_Device):
+class Service(_Device):
     """
     See cloud_device.Device. settings: as cloud_settings.read() returns them.
 

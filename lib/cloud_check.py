@@ -166,7 +166,7 @@ def _pass(stream, wait):
 
 def _accepted(module, role, given, found, wait):
     try:
-        client = getattr(__import__(module), role)(given)
+        client = __import__(module).Service(given)
     except Exception as e:
         found.append("settings: %s" % e.args[-1])
         return

@@ -1,10 +1,10 @@
 """
 What the devices of all services have in common: the queue, the promises, the hooks.
 
-A service's file (cloud_azure.py and its kind) makes a class of it by three functions: _pack()
-makes a message, _put() hands it to the client, _step() is the client's do_next(). What it does
-seldom stands in cloud_seldom.py and in the service's own second file, which are loaded for it and
-let go: a running device keeps its heap for other things. Stands on netstream, to load them.
+A service's file (cloud_azure.py and its kind) makes its class `Service` of it, by three functions:
+_pack() makes a message, _put() hands it to the client, _step() is the client's do_next(). What it
+does seldom stands in cloud_seldom.py and in the service's own second file, which are loaded for it
+and let go: a running device keeps its heap for other things. Stands on netstream, to load them.
 """
 
 import json

@@ -14,7 +14,7 @@ _REFUSALS_MAX = const(3)  # then a block for which on_event raises is given up
 _PAUSE_MS = const(10000)  # before the service is asked again for a monitor
 
 
-class Watcher(_Watcher):
+class Service(_Watcher):
     """
     See cloud_watcher.Watcher. settings: as cloud_settings.read() returns them.
 

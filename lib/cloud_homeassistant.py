@@ -4,14 +4,14 @@ appears there as a sensor by itself. Stands on cloud_mqtt; cloud_homeassistant_c
 a new field.
 """
 
-from cloud_mqtt import Device as _Device
+from cloud_mqtt import Service as _Device
 from micropython import const
 from netstream import load_once
 
 _ANNOUNCED_MAX = const(64)
 
 
-class Device(_Device):
+class Service(_Device):
     """See cloud_device.Device. settings: as cloud_settings.read() returns them."""
 
     def __init__(self, settings):

@@ -11,7 +11,7 @@ from micropython import const
 _ENOBUFS = const(105)
 
 
-class Watcher(_Watcher):
+class Service(_Watcher):
     """See cloud_watcher.Watcher. settings: as cloud_settings.read() returns them."""
 
     def __init__(self, settings):

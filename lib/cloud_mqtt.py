@@ -7,7 +7,7 @@ from cloud_device import Device as _Device
 from netstream import load_once
 
 
-class Device(_Device):
+class Service(_Device):
     """See cloud_device.Device. settings: as cloud_settings.read() returns them."""
 
     _seldom = "cloud_mqtt_seldom"

@@ -12,7 +12,7 @@ from mqtt_link import MQTTLink
 _EACCES = const(13)
 
 
-class Watcher(_Watcher):
+class Service(_Watcher):
     """See cloud_watcher.Watcher. settings: as cloud_settings.read() returns them."""
 
     def __init__(self, settings):

@@ -213,7 +213,7 @@ def read(settings, role):
 def make(settings, role):
     """Return the device or watcher: cloud.Device() and cloud.Watcher()."""
     module, settings = read(settings, role)
-    return getattr(__import__(module), role)(settings)
+    return __import__(module).Service(settings)
 
 
 # -- where they come from

@@ -25,7 +25,7 @@ _MAKE = const(2)  # a sensor or metrics
 _KINDS = {bool: "bool", int: "double", float: "double", str: "string"}
 
 
-class Device(_Device):
+class Service(_Device):
     """See cloud_device.Device. settings: as cloud_settings.read() returns them."""
 
     can = ("report",)

@@ -6,7 +6,7 @@
 
 import time
 
-import json_text
+from json_text import loads
 from iotc_wire import bag, quote
 from micropython import const
 from umqtt.simple import MQTTException
@@ -114,7 +114,7 @@ def _read(topic, msg):
         pause = bag(query).get("retry-after")
         if pause is not None:
             pause = max(0, min(int(pause), _DAY_S))
-        reply = json_text.loads(msg)
+        reply = loads(msg)
         state = reply.get("registrationState") or reply
         state.get("status")
         return int(code), pause, reply, state

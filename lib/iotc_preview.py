@@ -3,7 +3,7 @@
 # A is that of 2018, B that of the Plug and Play preview (the light SDK's document). iotc loads
 # this when a program asks for one of them; it gives the shapes, the work stays with iotc.
 
-import json_text
+from json_text import dumps
 from iotc_wire import quote
 
 API = "2019-07-01-preview"  # the last one that lets "$iotin:" into a twin
@@ -32,7 +32,7 @@ def introduction(convention, interfaces, model):
 def desired(convention, value, version):
     """What a property's callback is shown, and the names of code, text and version in an ack."""
     if convention == "A":
-        shown = json_text.dumps({"value": value, "$version": version})
+        shown = dumps({"value": value, "$version": version})
         return shown, ("statusCode", "status", "desiredVersion")
     return {"value": value, "sv": version}, ("sc", "sd", "sv")
 

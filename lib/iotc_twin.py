@@ -4,7 +4,7 @@
 # Loaded with the first of them; it stays then. Stands on iotc_wire; the device, whose callbacks
 # and conventions it uses, is handed in.
 
-import json_text
+from json_text import loads
 from iotc_wire import dump
 from micropython import const
 
@@ -18,7 +18,7 @@ def patch(payload, component):
     Raises ValueError for anything else.
     """
     if isinstance(payload, str):
-        payload = json_text.loads(payload)
+        payload = loads(payload)
     if not isinstance(payload, dict):
         raise ValueError("properties: not a dict, or JSON of one")
     if not component:

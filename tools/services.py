@@ -21,6 +21,9 @@ class Shared(NamedTuple):
     seldom: bool = False  # True: loaded when it is asked for, not with what stands on it
     offered: bool = False  # True: a program imports it itself; every client's build brings it
     inner: bool = False  # True: no program uses it, so it has no stub file for editors
+    # True: no program and no file that is loaded by its name imports it: where the build joins it
+    # into another file, nothing is left of its name.
+    joins: bool = False
 
 
 # What the services share, from the ground up: a file may import those above it in this list, and
@@ -30,13 +33,13 @@ SHARED = (
     Shared("hosts", seldom=True, inner=True),
     Shared("reasons", seldom=True, inner=True),
     Shared("netstream"),
-    Shared("utf8", inner=True),
+    Shared("utf8", inner=True, joins=True),
     Shared("resolver", seldom=True, offered=True),
     Shared("websocket_stream", seldom=True),
     Shared("p256", seldom=True),
     Shared("option_names", seldom=True, inner=True),
     Shared("json_surrogates", seldom=True, inner=True),
-    Shared("json_text", inner=True),
+    Shared("json_text", inner=True, joins=True),
     Shared("mqtt_qos2", seldom=True, inner=True),
     Shared("link_reasons", seldom=True, inner=True),
     Shared("mqtt_link"),
@@ -45,7 +48,7 @@ SHARED = (
     Shared("cloud_settings", seldom=True, inner=True),
     Shared("cloud_check", seldom=True, inner=True),
     Shared("cloud_seldom", seldom=True, inner=True),
-    Shared("cloud_device"),
+    Shared("cloud_device", joins=True),  # programs get it from cloud.Device()
     Shared("cloud_time", inner=True),
     Shared("cloud_watcher"),
     Shared("cloud"),
@@ -324,6 +327,11 @@ def owner(module):
 def inner():
     """Services' own modules that no program uses: the build may change their names."""
     return {module for service in SERVICES for module in service.inner}
+
+
+def joining():
+    """Modules whose names the build may change, and which need not be importable once joined."""
+    return inner() | {one.module for one in SHARED if one.joins}
 
 
 def public(modules):

@@ -8,10 +8,10 @@ import services
 # service -> what a program of its own client imports; what cloud.py may add when its files are run
 # from ROMFS, and when they are built .mpy files on a file system (with room for a few lines).
 CLIENTS = {
-    "mqtt": ("mqtt_link", 2500, 5000),
-    "azure": ("iotc", 2500, 5000),
-    "ibm": ("ibmiotf.device", 2500, 5000),
-    "teamviewer": ("teamviewer_iot", 2500, 5200),
+    "mqtt": ("mqtt_link", 2500, 2700),
+    "azure": ("iotc", 2500, 3400),
+    "ibm": ("ibmiotf.device", 2500, 3300),
+    "teamviewer": ("teamviewer_iot", 2500, 3700),
 }
 
 

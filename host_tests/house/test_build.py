@@ -470,6 +470,57 @@ def test_an_inner_module_s_names_are_the_build_s(tmp_path):
     assert result(texts, "import main, seldom\nout = main.say() + seldom.shout()") == "<a><A>"
 
 
+def test_a_private_name_of_one_text_is_a_constant_and_one_that_changes_is_none(tmp_path):
+    texts, _ = renamed(
+        tmp_path,
+        main="_TEXT = 'a'\n_PAIR = (1, -2)\n_count = 0\n_both = 'x'\n"
+        "def step():\n    global _count\n    _count += 1\n    return _TEXT, _PAIR, _count\n"
+        "def other(_both):\n    return _both\n",
+    )
+    assert "_TEXT = const('a')" in texts["main"] and "_PAIR = const((1, -2))" in texts["main"]
+    assert texts["main"].count("const(") == 2
+    assert result(texts, "import main\nout = main.step(), main.other(5)") == (("a", (1, -2), 1), 5)
+
+
+def test_two_classes_of_which_one_is_nobody_s_are_one(tmp_path):
+    files = dict(
+        base="class Base:\n    word = 'a'\n"
+        "    def say(self):\n        return self.word + self.end()\n"
+        "    def end(self):\n        return '.'\n",
+        main="from base import Base\nclass Heir(Base):\n    word = 'b'\n"
+        "    def end(self):\n        return '!'\n",
+    )
+    texts, _ = renamed(tmp_path, join=["base", "main"], inner=["base"], **files)
+    assert texts["main"].count("class ") == 1
+    assert result(texts, "import main\nout = main.Heir().say()") == "b!"
+    # A program may want the other one, or a class asks for it by super(): both stay.
+    texts, _ = renamed(tmp_path, join=["base", "main"], **files)
+    assert texts["main"].count("class ") == 2
+    files["main"] += "    def say(self):\n        return super().say() + '?'\n"
+    texts, _ = renamed(tmp_path, join=["base", "main"], inner=["base"], **files)
+    assert texts["main"].count("class ") == 2
+    assert result(texts, "import main\nout = main.Heir().say()") == "b!?"
+
+
+def test_of_a_name_in_two_modules_the_one_keeps_it_that_makes_names_when_asked(tmp_path):
+    texts, _ = renamed(
+        tmp_path,
+        join=["client", "speak", "main"],
+        client="class Device:\n    kind = 1\n"
+        "def __getattr__(name):\n    if name == 'Late':\n        return 5\n"
+        "    raise AttributeError(name)\n",
+        speak="class Device:\n    kind = 2\n",
+        main="import client, speak\n"
+        "def kinds():\n    return client.Device.kind, speak.Device.kind\n",
+    )
+    found = result(
+        texts,
+        "import main, client, speak\n"
+        "out = main.kinds(), client.Device.kind, client.Late, speak.Device.kind",
+    )
+    assert found == ((1, 2), 1, 5, 2)
+
+
 def test_an_inner_module_that_is_loaded_by_its_name_keeps_its_names(tmp_path):
     files = dict(
         numbers="class Level:\n    HIGH = 3\n",

@@ -8,7 +8,7 @@ says is an IoTFCReSTException.
 """
 
 import ibmiotf
-import json_text
+from json_text import loads
 from ibmiotf import ConfigurationException, encode_json, load_once, name_of
 from micropython import const
 from netstream import places
@@ -98,7 +98,7 @@ class Client:
     def _answer(self, response):
         """What the service said, or None when that is no JSON. Reads the body."""
         try:
-            return json_text.loads(response.read(self.limit))
+            return loads(response.read(self.limit))
         except ValueError:
             return None
 

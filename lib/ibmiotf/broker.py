@@ -3,7 +3,7 @@ A device on one's own broker, where no service adds type and id to its topics. S
 device.Client, and on what every MQTT broker has. tools/brokers has the broker's side.
 """
 
-import json_text
+from json_text import encode
 from ibmiotf import device
 
 
@@ -43,7 +43,7 @@ class Client(device.Client):
             said["Time"] = now.isoformat()
         if reason:
             said["Reason"] = reason
-        return json_text.encode(said)
+        return encode(said)
 
     def _up(self, present):
         super()._up(present)

@@ -5,7 +5,7 @@ A page of history, some ten kilobytes, is read record by record as it streams by
 read costs no other, and a program that takes one after the other needs memory for one.
 """
 
-import json_text
+from json_text import NO_MEMORY, loads
 from ibmiotf import level
 from ibmiotf.api import IoTFCReSTException, _path_of
 from micropython import const
@@ -164,9 +164,9 @@ def _records(api, path, response):
     try:
         for element in _elements(read, api.limit):
             try:
-                record = json_text.loads(element)
+                record = loads(element)
             except ValueError as e:
-                if str(e) == json_text.NO_MEMORY:
+                if str(e) == NO_MEMORY:
                     raise MemoryError
                 if api.errorCallback:
                     text = "GET %s: a record can't be read: %s" % (path, e)

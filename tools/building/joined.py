@@ -1,11 +1,12 @@
 """The resident files of a service as one module; each other file by itself."""
 
 import ast
+import collections
 import re
 
 from . import scopes
 from .private import module_names
-from .source import Source, is_private
+from .source import Source, is_private, stored_names
 
 
 class Module:
@@ -108,12 +109,21 @@ class _Joining:
             self.finals[part.module][name] = new or name
 
     def _name_all(self):
-        public = {}  # name -> module whose own it is; the last one keeps it
+        public = {}  # name -> module whose own it is, which keeps it
         outside = {}  # name -> what is imported by it from outside this file
         for part in self.parts:
             for name, bound in part.top.items():
                 if bound == ("own",) and not is_private(name):
-                    public[name] = part.module
+                    # The main one keeps it; one that a program uses before one that none does, and
+                    # one that makes names when they are asked for before one that doesn't.
+                    first = self.sources.get(public.get(name))
+                    if (
+                        not first
+                        or part.module == self.main
+                        or part.module not in self.names.inner
+                        and "__getattr__" not in first.top
+                    ):
+                        public[name] = part.module
                 elif bound[0] in ("name", "module") and not self._is_inside(bound):
                     if outside.setdefault(name, bound) != bound:
                         raise ValueError("{} means two things in {}".format(name, self.main))
@@ -129,7 +139,8 @@ class _Joining:
                 elif bound == ("own",):
                     if public[name] != part.module or name in outside:
                         final = short + "_" + name
-                        self.apart.setdefault(part.module, []).append(name)
+                        if part.module not in self.names.inner:
+                            self.apart.setdefault(part.module, []).append(name)
                 elif bound[0] == "name" and bound[1] in self.finals:
                     if self._is_inside(bound) == "name":
                         final = self.finals[bound[1]][bound[2]]
@@ -177,6 +188,8 @@ class _Joining:
             ]
         if not single:
             body = _imports_once(body) + ast.parse(self._registration()).body
+            hidden = [one for one in self.finals if one in self.names.inner and one != self.main]
+            _merge_classes(body, {name for one in hidden for name in self.finals[one].values()})
         main = self.sources[self.main]
         tree = ast.Module(body, [])
         return Module(self.main, main.path.name == "__init__.py", tree, functions)
@@ -208,6 +221,38 @@ class _Joining:
                         lines.append("    {} = {}".format(name, self.finals[module][name]))
                 lines.append('sys.modules["{0}"] = {0}'.format(module))
         return "\n".join(lines) + "\n"
+
+
+def _merge_classes(body, hidden):
+    """
+    Makes one class of two where one stands on the other and nothing else names that: a class takes
+    100 bytes of heap beside what is in it. hidden: names in this file that no other file asks for.
+    """
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    used = collections.Counter(
+        one.id for node in body for one in ast.walk(node) if isinstance(one, ast.Name)
+    )
+    for heir in classes.values():
+        names = [base.id for base in heir.bases if isinstance(base, ast.Name)]
+        base = classes.get(names[0]) if len(names) == len(heir.bases) == 1 else None
+        is_plain = base and not (base.decorator_list or heir.decorator_list)
+        if not is_plain or base.name not in hidden or used[base.name] != 1 or _names_super(heir):
+            continue
+        own = {name for node in heir.body for name in _bound_in_class(node)}
+        inherited = [node for node in base.body if not own.issuperset(_bound_in_class(node))]
+        heir.body = inherited + heir.body
+        heir.bases = base.bases
+        body.remove(base)
+
+
+def _names_super(node):
+    return any(isinstance(one, ast.Name) and one.id == "super" for one in ast.walk(node))
+
+
+def _bound_in_class(node):
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    return set(stored_names(node))
 
 
 def _imports_once(body):

@@ -72,7 +72,7 @@ class Builder:
         }
         files = [packages.resident(service) for service in services.SERVICES]
         self.names = private.Names(
-            self.sources, files, foreign_names(), () if plain else services.inner()
+            self.sources, files, foreign_names(), () if plain else services.joining()
         )
         if plain:
             self.names.attributes.clear()
@@ -102,6 +102,7 @@ class Builder:
                         part != main
                         and not part.startswith(main + ".")
                         and not services.owner(part)
+                        and part not in self.names.inner
                     ):
                         one = joined.stand_in(part, main, self.sources, made.finals)
                         modules[one.file] = one
