@@ -111,7 +111,8 @@ def _key(key, found):
 
 
 def _places(given):
-    # (what, host, port, name in the certificate) of what will be dialled first.
+    # [(host, port, name in the certificate)] of what will be dialled first. One branch a service,
+    # none of which knows of the others: a table that needs some arithmetic.
     service = given["service"]
     secure = bool(given["ca"])
     if isinstance(given.get("host"), list):

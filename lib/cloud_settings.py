@@ -175,6 +175,7 @@ def read(settings, role):
     settings: a dict, or a JSON file's name. role: "Device" or "Watcher". Raises ValueError;
     NotImplementedError when the service has no such role in this library.
     """
+    # The steps of reading, in their order: each is short, and none is of use elsewhere.
     place = ""
     if isinstance(settings, str):
         place = settings
@@ -275,6 +276,7 @@ def _unknown(key, known, service):
 
 
 def _value(key, value, kind):
+    # The value as its kind wants it, or ValueError. One branch a kind, so there are many.
     good = True
     if key == "ca" and value is None:
         return None

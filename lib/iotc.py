@@ -71,6 +71,7 @@ _TWIN_RETRY_SHIFT = const(7)
 _API_VERSION = "2021-04-12"
 _DPS_API_VERSION = "2019-03-31"
 _PROPERTY_EVENT = "PropertiesUpdated"
+_SETTINGS = "Settings"  # how its name began in 2018
 
 # Topics.
 _EVENTS = "devices/%s/messages/events/"
@@ -346,7 +347,7 @@ class Device:
         if not isinstance(eventName, str) or not (callback is None or callable(callback)):
             return self._wrong("on")
         if "ropert" in eventName or "pdated" in eventName:
-            if eventName[0] == "S" and self.convention == "C":
+            if eventName.startswith(_SETTINGS) and self.convention == "C":
                 self.convention = "A"
             eventName = _PROPERTY_EVENT
         self._on[eventName] = callback

@@ -51,7 +51,8 @@ def _has_surrogates(plain):
 
 
 def _check_word(word):
-    # Raises ValueError for what is no number (RFC 8259, 6), true, false or null.
+    # Raises ValueError for what is no number (RFC 8259, 6), true, false or null. One grammar rule,
+    # so it stays one function, though it has many branches.
     if word in ("true", "false", "null"):
         return
     number, e, power = word.lower().partition("e")

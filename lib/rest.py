@@ -155,8 +155,13 @@ class Session:
         else:
             body = _body_bytes(body)
             length = len(body)
+        lines = self._header_lines(method, length, headers or {})
+        return self._exchange(method, path, bytes(lines, "utf-8") + body, length, pieces)
+
+    def _header_lines(self, method, length, headers):
+        # All of the head behind its Host, as text. ValueError for a header that HTTP forbids.
         lines = {"Content-Type": "application/json"} if length else {}
-        for key in headers or ():
+        for key in headers:
             value = headers[key]
             if not _is_token(key) or key.lower() in _FRAMING or key.lower() == "host":
                 raise ValueError("header %r: not a name, or one that is set here" % key)
@@ -170,8 +175,7 @@ class Session:
         text = self._credentials
         for key in lines:
             text += key + ": " + lines[key] + "\r\n"
-        rest = bytes(text + "\r\n", "utf-8") + body
-        return self._exchange(method, path, rest, length, pieces)
+        return text + "\r\n"
 
     def _exchange(self, method, path, rest, length, pieces):
         stream = self._stream

@@ -46,6 +46,15 @@ def _path_of(deviceType, deviceId=None):
     return path if deviceId is None else path + "/" + name_of("deviceId", deviceId)
 
 
+def _host(get):
+    # Where the API is: what Session() takes as its host.
+    if get("api-host"):
+        return get("api-host")
+    if get("host"):  # its ports are MQTT's
+        return [name for name, _ in places(get("host"), _HTTPS)]
+    return get("org") + "." + get("domain")
+
+
 class Client:
     """
     application.Client's `api`. Its options are that client's; "api-host" (else "host", else
@@ -74,11 +83,8 @@ class Client:
         self.errorCallback = None
         self.logger = None
         try:
-            host = get("api-host")
-            if not host and get("host"):  # its ports are MQTT's
-                host = [name for name, _ in places(get("host"), _HTTPS)]
             self._session = Session(
-                host or get("org") + "." + get("domain"),
+                _host(get),
                 get("api-port") or _HTTPS,
                 ssl,
                 get("auth-key"),

@@ -5,12 +5,18 @@ only "iot-2/evt/<event>/fmt/<format>" and the same with cmd.)
 """
 
 from ibmiotf import COMMAND, EVENT, InvalidEventException, level, name_of
+from micropython import const
 
 ALL = "+"
 STATUS = "mon"  # a device's coming and going
 APP_STATUS = "app"  # an application's
 
-_APPLICATION_ID = 128
+_APPLICATION_ID = const(128)  # longest id of an application
+# How many levels follow behind "iot-2/": of an application's status, of a device's type and id,
+# and of an event or command behind those.
+_APP_LEVELS = const(3)
+_DEVICE_LEVELS = const(4)
+_MESSAGE_LEVELS = const(4)
 
 
 def space(deviceType, deviceId, wild=False):
@@ -38,10 +44,12 @@ def app_status(appId):
 
 def _about_device(levels):
     # What follows behind a device's part: (kind, name, format), or None.
-    if len(levels) == 4 and levels[0] in (EVENT, COMMAND) and levels[2] == "fmt":
-        return levels[0], levels[1], levels[3]
     if levels == [STATUS]:
         return STATUS, None, None
+    if len(levels) == _MESSAGE_LEVELS:
+        kind, name, word, fmt = levels
+        if kind in (EVENT, COMMAND) and word == "fmt":
+            return kind, name, fmt
     return None
 
 
@@ -52,16 +60,20 @@ def parse(topic):
     kind is EVENT, COMMAND, STATUS (a device's) or APP_STATUS (name is the application's id). What
     a topic doesn't have is None. Raises InvalidEventException for every other topic.
     """
-    levels = topic.split("/")
-    if levels[0] == "iot-2" and "" not in levels:
-        if len(levels) == 4 and levels[1] == "app" and levels[3] == STATUS:
-            return APP_STATUS, None, None, levels[2], None
+    first, *levels = topic.split("/")
+    if first == "iot-2" and "" not in levels:
+        if len(levels) == _APP_LEVELS:
+            front, name, kind = levels
+            if front == "app" and kind == STATUS:
+                return APP_STATUS, None, None, name, None
         deviceType = deviceId = None
-        rest = levels[1:]
-        if len(levels) > 5 and levels[1] == "type" and levels[3] == "id":
-            deviceType, deviceId = levels[2], levels[4]
-            rest = levels[5:]
-        found = _about_device(rest)
-        if found and (deviceType or found[0] != STATUS):
-            return found[0], deviceType, deviceId, found[1], found[2]
+        if len(levels) > _DEVICE_LEVELS:
+            front, type_, word, id_, *rest = levels
+            if front == "type" and word == "id":
+                deviceType, deviceId, levels = type_, id_, rest
+        found = _about_device(levels)
+        if found:
+            kind, name, fmt = found
+            if deviceType or kind != STATUS:
+                return kind, deviceType, deviceId, name, fmt
     raise InvalidEventException("not an iot-2 topic: " + topic)

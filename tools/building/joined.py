@@ -109,6 +109,7 @@ class _Joining:
             self.finals[part.module][name] = new or name
 
     def _name_all(self):
+        # What each module's names are called in the one file: one branch a kind of name.
         public = {}  # name -> module whose own it is, which keeps it
         outside = {}  # name -> what is imported by it from outside this file
         for part in self.parts:

@@ -237,7 +237,8 @@ class Renamer(ast.NodeTransformer):
         args.kw_defaults = [one and self.visit(one) for one in args.kw_defaults]
 
     def _enter(self, node, body, private):
-        # A function's own scope; if it is private its parameters get new names.
+        # A function's own scope; if it is private its parameters get new names. Python's rules of
+        # scope, one after the other: they are long wherever they are written down.
         arguments = _arguments(node.args)
         outer = set()  # names declared global or nonlocal are not its own
         bound = set(arguments)
