@@ -6,7 +6,8 @@ Checks the stub files of lib/ and every program of this house against them, as a
     python3 tools/check_types.py --install typings
                                             puts lib/'s stub files beside a board's, for an editor
 
-Programs are those of examples/ and of the pages' examples that run on a board. Status 1 when there
+Programs are those of examples/ and boards/application/, and the pages' examples that run on a
+board. Status 1 when there
 is an error. The checkers and MicroPython's stubs (tools/workshop/requirements-types.txt) go into
 .venv/side/types on the first run. Status 2 when they can't be had: pyright needs Node.
 """
@@ -226,6 +227,10 @@ def programs(place):
     for path in sorted((workshop.ROOT / "examples").rglob("*.py")):
         name = "_".join(path.relative_to(workshop.ROOT).parts)
         found.append(place / name)
+        found[-1].write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    # Files that import each other keep their names.
+    for path in sorted((workshop.ROOT / "boards" / "application").glob("*.py")):
+        found.append(place / path.name)
         found[-1].write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     pages = [workshop.ROOT / "README.md"] + sorted((workshop.ROOT / "docs").glob("*.md"))
     for page in pages:
