@@ -64,7 +64,7 @@ def test_one_file_is_enough_for_the_import(service, built, tmp_path):
             (tmp_path / "lib" / path).write_bytes(made.files[path])
     program = "import sys, {0}\nprint(sorted(sys.modules))\n".format(service.rows[0])
     for module in packages.resident(service):
-        if module not in service.inner:
+        if module not in services.joining():
             program += "import {0}\nprint(sys.modules[{0!r}])\n".format(module)
     out = run(program, [tmp_path / "lib"], tmp_path)
     assert "'{}'".format(main) in out
@@ -270,7 +270,7 @@ def test_private_names_change_and_public_ones_stay(tmp_path):
         tmp_path,
         thing='''
 """A docstring."""
-_LIMIT = (1, 2)
+_LIMIT = [1, 2]
 def _double(number):
     return number * 2
 class Thing:
