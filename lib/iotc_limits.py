@@ -35,12 +35,13 @@ def _check_name(name):
         raise ValueError("a twin takes no such name: 1 KB at most, without . $ space and control")
 
 
-def size(value, level=0):
+def size(value, level=0, in_list=False):
     """
     Return the size of properties as Hub counts it: names and texts in UTF-8, 8 bytes a number, 4 a
     bool; what JSON puts around them is free.
 
-    Raises ValueError for a name, text, integer or depth that no twin takes.
+    Raises ValueError for a name, text, integer or depth that no twin takes, and for a null within
+    a list. level, in_list: where value stands.
     """
     if isinstance(value, (dict, list, tuple)):
         if level >= _LEVELS:
@@ -52,7 +53,7 @@ def size(value, level=0):
                 _check_name(item)
                 total += len(item.encode())
                 item = value[item]
-            total += size(item, level + 1)
+            total += size(item, level + 1, in_list or not named)
         return total
     if isinstance(value, str):
         total = len(value.encode())
@@ -64,4 +65,9 @@ def size(value, level=0):
         return _BOOL_SIZE
     if isinstance(value, int) and not -_INTEGER_MAX - 1 <= value <= _INTEGER_MAX:
         raise ValueError("a twin takes integers of 53 bits at most")
-    return 0 if value is None else _NUMBER_SIZE
+    if value is not None:
+        return _NUMBER_SIZE
+    if in_list:
+        # It deletes a property; a list is replaced as a whole, so there is nothing to delete.
+        raise ValueError("a twin takes no null within a list")
+    return 0

@@ -16,6 +16,11 @@ SIZES = [
     ({"a": "text"}, 5),
     ({"ä": "€"}, 5),
     ({"a": [1, 2, 3]}, 25),
+    ({"a": {"b": None}}, 2),
+    ({"a": [{"b": 1}]}, 10),
+    ({"a": [None]}, None),
+    ({"a": [{"b": None}]}, None),
+    ({"a": [[1, {"b": {"c": None}}]]}, None),
     ({"a": {"b": {"c": 1}}}, 11),
     ({"a": [1] * 4094}, 32753),
     ({"a": [1] * 15000}, None),  # 30 KB of JSON and 120 KB at the hub
@@ -74,3 +79,19 @@ def test_the_device_counts_as_hub_does(board):
     ).reports
     assert [one["size"] for one in got] == [size for _, size in SIZES]
     assert all("twin" in one["why"] for one in got if one["size"] is None)
+
+
+def test_null_is_no_element_of_an_array(board):
+    """Not in any depth below one; elsewhere it deletes a property."""
+    got = board.run(
+        """
+        import iotc_limits
+        for value in ({"a": None}, {"a": [None]}, {"a": [{"b": None}]}, {"a": ({"b": [None]},)}):
+            try:
+                iotc_limits.check(value)
+                report(why=None)
+            except ValueError as e:
+                report(why=str(e))
+        """
+    ).reports
+    assert [one["why"] for one in got] == [None] + ["a twin takes no null within a list"] * 3

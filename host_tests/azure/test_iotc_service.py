@@ -3,6 +3,8 @@ lib/iotc.py and the services as they answer today: late, shaped, refusing for re
 don't tell, out of order for a while, with something to say to the program.
 """
 
+import json
+
 import pytest
 from azure_rig import CONNECT, HUB, dev, fresh, rig  # noqa: F401
 from localcloud.faults import FaultProxy
@@ -95,6 +97,31 @@ step(d, lambda: not d.inflight, 1000000)
     ).reports
     assert [(r["event"], r["status"]) for r in got] == [("MessageSent", 0)]
     assert len(dev.telemetry(1)) == 1
+
+
+def test_a_hub_that_throttles_by_hanging_up_loses_no_message(dev, fresh):
+    """It says nothing in MQTT: the connection ends, and what it has not taken goes again."""
+    dev.rig = fresh
+    dev.known()
+    for _ in range(2):
+        fresh.azure.fail("hub.telemetry", close=True)
+    got = dev.run(
+        """
+        d = device(name=NAME)
+        assert d.connect(HUB) == 0, d.error
+        d.setQosLevel(1)
+        lost = []
+        d.on("ConnectionStatus", lambda info: lost.append(info.getStatusCode()))
+        for n in range(5):
+            d.sendTelemetry({"n": n})
+        step(d, lambda: not d.inflight, 30000)
+        report(lost=[code != 0 for code in lost], error=d.error)
+        """,
+        timeout=60,
+    ).report
+    assert got["lost"].count(True) >= 1 and got["error"] is None
+    bodies = [json.loads(body)["n"] for body, _ in dev.telemetry(5)]
+    assert sorted(set(bodies)) == list(range(5))
 
 
 def test_how_long_it_waits_is_settable(dev, fresh):

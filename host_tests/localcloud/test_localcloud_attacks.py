@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 
+import azure_rig
 import pytest
 import workshop
 from workshop import processes
@@ -19,7 +20,7 @@ from localcloud.background import Background
 from localcloud.mqtt import codec as mq
 from localcloud.mqtt import server as mqtt_server
 from localcloud.mqtt import websocket
-from localcloud_rig import Raw, running, until
+from localcloud_rig import Http, Raw, running, until
 
 # ---- the disk
 
@@ -265,3 +266,69 @@ def test_a_part_that_does_not_exist_is_told():
         timeout=60,
     )
     assert done.returncode == 2 and "'azur'" in done.stderr and "azure" in done.stderr
+
+
+# ---- a twin
+
+NO_TWIN = [
+    b'{"a":[{"b":null}]}',
+    b'{"a":[null]}',
+    b'{"a":{"b":[[{"c":{"d":null}}]]}}',
+    b'{"a":"\\ud800"}',
+    b'{"\\udc00":1}',
+    b'{"a":"\xed\xa0\x80"}',
+    b'{"a":"\xff"}',
+    b'{"a":NaN}',
+    b'{"a":1e999}',
+    b'{"a":9007199254740993}',
+    b'{"a":' * 500 + b"1" + b"}" * 500,
+    b"[" * 100000,
+    b"[]",
+    b"null",
+    b"{",
+    b"",
+]
+
+
+def _short(payload):
+    return repr(payload)[:30]
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory):
+    with azure_rig.running(tmp_path_factory.mktemp("tls")) as rig:
+        yield rig
+
+
+@pytest.mark.parametrize("payload", NO_TWIN, ids=_short)
+def test_twins_that_hub_refuses_are_refused_and_the_connection_stays(azure, payload):
+    """400 on the topic; what follows is served, and nothing of it was kept."""
+    azure.create("twin-1")
+    results = "$iothub/twin/res/"
+    topic = "$iothub/twin/PATCH/properties/reported/?$rid="
+    with azure.hub("twin-1") as client:
+        client.subscribe((results + "#", 1))
+        client.send(mq.Publish(topic + "bad", payload, 0))
+        assert client.read().topic == results + "400/?$rid=bad"
+        client.send(mq.Publish(topic + "good", b'{"kept": {"x": 1}}', 0))
+        assert client.read().topic.startswith(results + "204/?$rid=good")
+    assert azure.reported("twin-1") == {"kept": {"x": 1}}
+
+
+def test_twins_that_hub_refuses_are_refused_from_the_service_side_too(start_cloud):
+    """They would reach the device."""
+    cloud = start_cloud("--parts=azure")
+    control = azure_rig.Control(cloud)
+    assert control("PUT", "/devices/twin-2", {"keys": [azure_rig.DEVICE_KEY]})[0] == 200
+    http = Http(int(cloud["http"]["url"].rpartition(":")[2]))
+    path = "/localcloud/v1/azure/twins/twin-2"
+    bearer = {"Authorization": "Bearer " + control.token}
+    for payload in NO_TWIN[:-5]:
+        body = b'{"properties":{"desired":' + payload + b"}}"
+        assert http("PATCH", path, body, **bearer)[0] == 400, payload[:40]
+    for payload in NO_TWIN:
+        assert http("PATCH", path, payload, **bearer)[0] == 400, payload[:40]
+    status, found = control("GET", "/twins/twin-2")
+    assert status == 200 and found["properties"]["desired"] == {"$version": 1}
+    good = {"properties": {"desired": {"a": [{"b": 1}], "c": None}}}
+    assert control("PATCH", "/twins/twin-2", good)[1] == {"version": 2}

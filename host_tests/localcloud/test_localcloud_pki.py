@@ -64,6 +64,19 @@ def test_nothing_older_than_tls_1_2(ca):
     assert ca.server_context().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
+def test_no_suite_without_ecdhe(ca):
+    """Neither RSA key transport nor plain Diffie-Hellman, whatever a client offers."""
+    for offered, taken in (("ECDHE+AESGCM", True), ("RSA+AESGCM", False), ("DHE+AES", False)):
+        client = pki.client_context(ca.ca_pem)
+        client.maximum_version = ssl.TLSVersion.TLSv1_2
+        client.set_ciphers(offered)
+        if taken:
+            handshake(ca.server_context(), client)
+        else:
+            with pytest.raises(ssl.SSLError):
+                handshake(ca.server_context(), client)
+
+
 @pytest.mark.parametrize(
     "key_type, kind", [("ec", ec.EllipticCurvePrivateKey), ("rsa", rsa.RSAPrivateKey)]
 )

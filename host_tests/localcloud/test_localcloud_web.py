@@ -191,10 +191,11 @@ COMMANDS = [
     ("POST", "/ibm/revoke"),
     ("POST", "/azure/faults"),
     ("POST", "/azure/settings"),
-    ("PUT", "/azure/enrolments/x"),
+    ("PUT", "/azure/enrollments/x"),
     ("PUT", "/azure/devices/x"),
-    ("PATCH", "/azure/twins/sensor-01"),
-    ("POST", "/azure/twins/sensor-01/methods"),
+    ("PATCH", "/azure/twins/odd-1"),
+    ("POST", "/azure/twins/odd-1/methods"),
+    ("POST", "/azure/devices/odd-1/messages/deviceBound"),
     ("POST", "/teamviewer"),
     ("POST", "/digi/event"),
     ("POST", "/digi/fault"),
@@ -221,6 +222,11 @@ ODD = [
             ["key"],
             ["client_id", "how"],
             ["org", "type", "id"],
+            ["kind", "keys", "hub", "payload", "desired", "ca", "thumbprint"],
+            ["keys", "thumbprints", "certificate", "enabled", "hub"],
+            ["methodName", "payload", "responseTimeoutInSeconds"],
+            ["body", "properties", "ack", "life"],
+            ["retry_after", "polls", "quota", "grace", "signed_for", "clock_offset"],
             ["place", "count", "connack", "status", "device"],
             ["command", "fault", "name", "id", "topic", "value", "count", "seconds", "payload"],
         )
@@ -232,6 +238,9 @@ ODD = [
 @pytest.mark.parametrize("method, path", COMMANDS)
 def test_no_command_is_a_failure_of_the_server(cloud, keys, method, path):
     http = Http(port_of(cloud["http"]["url"]))
+    bearer = {"Authorization": "Bearer " + keys["control"]}
+    made = {"keys": ["QUJDREVGR0hJSktMTU5PUA=="]}
+    assert http("PUT", "/localcloud/v1/azure/devices/odd-1", made, **bearer)[0] == 200
     for body in ODD:
         status, _, answer = http(
             method, "/localcloud/v1" + path, body, Authorization="Bearer " + keys["control"]

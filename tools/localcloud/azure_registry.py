@@ -214,8 +214,12 @@ def utc(seconds):
 # ---- twins (1.8)
 
 
-def check_twin(value, preview=False, depth=1):
-    """Refused(400) for what a twin can't hold. preview: names may start with "$iotin:"."""
+def check_twin(value, preview=False, depth=1, in_array=False):
+    """
+    Refused(400) for what a twin can't hold. preview: names may start with "$iotin:". A null
+    deletes a property, and is refused anywhere within an array (in_array), which is replaced as a
+    whole.
+    """
     if isinstance(value, dict):
         if depth > TWIN_DEPTH:
             raise Refused(400, "more than %d levels" % TWIN_DEPTH)
@@ -223,10 +227,12 @@ def check_twin(value, preview=False, depth=1):
             bare = name[7:] if preview and name.startswith("$iotin:") else name
             if not 0 < len(name.encode()) <= 1024 or re.search(r"[\x00-\x1f\x7f-\x9f.$ ]", bare):
                 raise Refused(400, "a property can't be named %r" % name[:80])
-            check_twin(item, preview, depth + 1)
+            check_twin(item, preview, depth + 1, in_array)
     elif isinstance(value, list):
         for item in value:
-            check_twin(item, preview, depth + 1)
+            check_twin(item, preview, depth + 1, True)
+    elif value is None and in_array:
+        raise Refused(400, "a null within an array")
     elif isinstance(value, str):
         if len(value.encode()) > 4096:
             raise Refused(400, "a text of more than 4 KB")
@@ -265,10 +271,13 @@ def merge(document, patch):
 
 
 def load_json(payload, what="body"):
-    """JSON as RFC 8259 has it (strict_json), or Refused(400)."""
+    """JSON as RFC 8259 has it (strict_json), all of it text that UTF-8 can hold; or Refused(400)."""
 
     try:
-        return strict_json.loads(payload.decode())
+        value = strict_json.loads(payload.decode())
+        # Half of a surrogate pair can be written in JSON, but not in what goes out again.
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as e:
         raise Refused(400, "malformed %s: %s" % (what, e))
 
