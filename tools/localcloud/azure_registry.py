@@ -271,8 +271,7 @@ def merge(document, patch):
 
 
 def load_json(payload, what="body"):
-    """JSON as RFC 8259 has it (strict_json), all of it text that UTF-8 can hold; or Refused(400)."""
-
+    """JSON as RFC 8259 has it (strict_json), in texts that UTF-8 can hold; or Refused(400)."""
     try:
         value = strict_json.loads(payload.decode())
         # Half of a surrogate pair can be written in JSON, but not in what goes out again.
