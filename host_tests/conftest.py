@@ -24,7 +24,7 @@ from workshop import processes, real_broker
 # The device's side of Board: given to each program as a module beside it, so that the program's
 # own line numbers are off by one only. MicroPython's json writes bytes as text; CPython's refuses:
 # hence _plain.
-_BENCH_MODULE = """
+_GIVEN_MODULE = """
 import json as _json
 
 def _plain(value):
@@ -166,10 +166,10 @@ class Board:
         directory = self.directory / "program{}".format(len(self._programs))
         directory.mkdir()
         lines = ["{} = {!r}".format(name, self._value(value)) for name, value in values.items()]
-        (directory / "_bench.py").write_text(_BENCH_MODULE + "\n".join(lines) + "\n")
+        (directory / "given.py").write_text(_GIVEN_MODULE + "\n".join(lines) + "\n")
         names = ", ".join(["report"] + list(values))
         script = directory / "device.py"
-        script.write_text("from _bench import {}\n{}".format(names, textwrap.dedent(source)))
+        script.write_text("from given import {}\n{}".format(names, textwrap.dedent(source)))
         return script
 
     @staticmethod
@@ -221,7 +221,7 @@ class BoardLwip(Board):
         script = self._write(source, values)
         machine = emulator.start(
             script, heap=heap, how=how, profile=profile, names=names, network=network, epoch=epoch,
-            restart=restart, exact=exact, modules={"_bench.py": script.with_name("_bench.py")},
+            restart=restart, exact=exact, modules={"given.py": script.with_name("given.py")},
         )  # fmt: skip
         self._machines.append(machine)
         self._programs.append(machine.process)

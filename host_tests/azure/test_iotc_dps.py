@@ -4,67 +4,9 @@ service answers may be late, busy, final, nonsense or nothing; every wait has an
 """
 
 import pytest
+from device_program import program
 
-SCRIPT = """
-import sys
-import time as _real
-
-class clock:
-    "Time passes only in do_next()."
-    now = 0
-    ticks_ms = lambda: clock.now
-    ticks_diff = lambda a, b: a - b
-    ticks_add = lambda a, b: a + b
-
-class Link:
-    error = None
-    def __init__(self, answers):
-        self.answers = answers
-        self.log = []
-        self.closed = False
-    def set_callback(self, f):
-        self.cb = f
-    def subscribe(self, topic, qos=0):
-        self.log.append(["SUBSCRIBE", topic, qos])
-    def publish(self, topic, msg, retain=False, qos=0):
-        self.log.append(["PUBLISH", topic, msg, qos, clock.now])
-        self.asked = True
-    def do_next(self, wait_ms=0):
-        clock.now += max(1, wait_ms)
-        if self.asked and self.answers:
-            self.asked = False
-            answer = self.answers.pop(0)
-            if answer is None:
-                return False
-            if isinstance(answer, str):
-                self.error = OSError(104, answer)
-                return True
-            status, more, body = answer
-            body = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.cb(("$dps/registrations/res/%d/?$rid=1%s" % (status, more)).encode(), body)
-            return True
-        return False
-    def disconnect(self, wait_ms):
-        self.closed = True
-
-class Pace:
-    _wait = 100
-
-import json
-import iotc_dps
-iotc_dps.time = clock
-link = Link(ANSWERS)
-task = iotc_dps.register(link, BODY, Pace)
-try:
-    while True:
-        next(task)
-except StopIteration as e:
-    report(result=e.value, now=clock.now, closed=link.closed)
-except Exception as e:
-    report(kind=type(e).__name__, args=list(e.args), now=clock.now, closed=link.closed)
-for entry in link.log:
-    report(entry=entry)
-"""
+SCRIPT = program("iotc_dps_script")
 
 ASSIGNING = {"operationId": "4.d0/a6+x", "status": "assigning"}
 ASSIGNED = {

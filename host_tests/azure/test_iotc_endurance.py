@@ -11,6 +11,7 @@ import pytest
 from azure_rig import dev, rig  # noqa: F401
 from localcloud.azure_registry import Refused
 from localcloud.faults import FAULTS, CutAt, FaultProxy
+from device_program import program
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
@@ -111,28 +112,7 @@ def test_every_fault_while_telemetry_flows_and_commands_come_in(dev):
 
 # ---- a week
 
-CLOCK = """
-import sys
-import time as _real
-
-class time:
-    "The board's clock, moved by the test. ahead: seconds."
-    ahead = 0
-    def time():
-        return int(_real.time()) + time.ahead - (946684800 if EPOCH == 2000 else 0)
-    def gmtime(seconds=None):
-        seconds = time.time() if seconds is None else seconds
-        return _real.gmtime(seconds + (946684800 if EPOCH == 2000 else 0))
-    def ticks_ms():
-        # ticks_add() takes no more than half of the ticks' range; its last is ticks_add(0, -1).
-        return (_real.ticks_ms() + time.ahead * 1000) & _real.ticks_add(0, -1)
-    ticks_add = _real.ticks_add
-    ticks_diff = _real.ticks_diff
-    sleep_ms = _real.sleep_ms
-    ticks_us = _real.ticks_us
-
-sys.modules["time"] = time
-"""
+CLOCK = program("iotc_endurance_clock")
 
 WEEK = """
 d = device(name=NAME)
@@ -219,43 +199,7 @@ step(d, lambda: not d.inflight)
 # ---- size and heap (32 bit)
 
 
-# The link is a stub that takes everything, so that what is counted is the device's doing.
-ALLOCATED = """
-import gc
-import iotc
-
-class Link:
-    backoff_ms = backoff_max_ms = inflight = 0
-    def __init__(self, *args, **options):
-        self.up = False
-    def set_callback(self, f):
-        pass
-    def subscribe(self, filters):
-        return 1
-    def publish(self, topic, msg, retain=False, qos=0):
-        return 0
-    def do_next(self, wait_ms=0):
-        if not self.up:
-            self.up = True
-            self.on_up(False)
-            self.on_ack(1, 1)
-        return False
-
-iotc.MQTTLink = Link
-d = iotc.Device(None, {"keyfile": b"k", "certfile": b"c"}, "sensor-01", 2)
-assert d.connect("hub-7.azure-devices.net") == 0, d.error
-payload = {"temperature": 21.5, "pressure": 1013}
-
-def each(properties):
-    assert d.sendTelemetry(payload, properties) == 0
-    gc.collect()
-    gc.disable()
-    before = gc.mem_alloc()
-    for _ in range(100):
-        d.sendTelemetry(payload, properties)
-    print((gc.mem_alloc() - before) // 100)
-    gc.enable()
-"""
+ALLOCATED = program("iotc_endurance_allocated")
 
 
 def test_heap_of_one_telemetry_message(heap32):

@@ -16,6 +16,7 @@ import pytest
 import workshop
 from workshop import processes
 from board import emulator, image
+from device_program import program
 
 # Every program that publishes starts with this.
 PUBLISHER = """
@@ -505,30 +506,7 @@ def test_linuxs_number_of_tcp_nodelay_only_warns(board_lwip):
     assert "not implemented" in run.out
 
 
-# What poll shows of a new socket, and of one whose connection was refused; then what a read says.
-REFUSED = """
-import errno, select, socket
-sock = socket.socket()
-poll = select.poll()
-poll.register(sock, select.POLLOUT)
-new = poll.poll(0)
-sock.setblocking(False)
-try:
-    sock.connect((host, port))
-except OSError as e:
-    connecting = e.errno
-flags = poll.poll(5000)[0][1]
-again = read = 0
-try:
-    sock.read(1)
-except OSError as e:
-    read = e.errno
-try:
-    sock.connect((host, port))
-except OSError as e:
-    again = e.errno
-report(new=new and new[0][1], connecting=connecting, flags=flags, read=read, again=again)
-"""
+REFUSED = program("emulator_refused")
 
 
 def closed_port():

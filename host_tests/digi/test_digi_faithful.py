@@ -18,34 +18,12 @@ import pytest
 import workshop
 from workshop import processes
 from digi_rig import Ready, control
+from device_program import program
 
 # setuptools for pkg_resources, which newer ones no longer bring along.
 REQUIREMENTS = ["devicecloud==0.5.10", "setuptools==75.8.2"]
 
-DRIVER = """
-import json, logging, os, sys
-from devicecloud import DeviceCloud, DeviceCloudHttpException, monitor_tcp
-from devicecloud.monitor import MON_TOPIC_ATTR, MON_STATUS_ATTR
-from devicecloud.monitor_tcp import TCPClientManager
-
-logging.basicConfig(stream=sys.stderr, level=logging.INFO)
-ready = json.loads(sys.argv[1])
-digi = ready["digi"]
-monitor_tcp.PUSH_OPEN_PORT = digi["push_port"]
-monitor_tcp.PUSH_SECURE_PORT = digi["push_tls_port"]
-os.environ["REQUESTS_CA_BUNDLE"] = ready["ca_pem"]
-
-def report(**values):
-    print(json.dumps(values), flush=True)
-
-def cloud(password=digi["password"]):
-    return DeviceCloud(digi["username"], password,
-                       base_url="https://localhost:%d" % digi["https_port"])
-
-def answer(what):
-    line = sys.stdin.readline().strip()
-    assert line == what, line
-"""
+DRIVER = program("digi_faithful_driver")
 
 
 def old_python():

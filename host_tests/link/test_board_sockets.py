@@ -12,6 +12,7 @@ from http_rig import OK, scripts
 from localcloud import pki
 from localcloud.faults import FaultProxy
 from websocket_rig import AiohttpBridge
+from device_program import program
 
 DOUBLES = workshop.ROOT / "host_tests" / "rigs" / "doubles"
 
@@ -72,29 +73,7 @@ def echo():
 
 # ---- the double keeps the rules it is there for
 
-RAW = """
-import select, socket
-from socket import line
-
-def polled(sock, events=5):
-    poll = select.poll()
-    poll.register(sock, events)
-    for event in poll.ipoll(2000):
-        return event[1]
-    return 0
-
-def code(call, *args):
-    try:
-        return call(*args)
-    except OSError as e:
-        return e.errno
-
-def dial(port):
-    sock = socket.socket()
-    sock.setblocking(False)
-    address = socket.getaddrinfo("127.0.0.1", port)[0][-1]
-    return sock, address, code(sock.connect, address)
-"""
+RAW = program("board_sockets_raw")
 
 
 def test_lwip_poll_and_errno_of_a_new_and_a_refused_socket(board, closed_port):
@@ -199,34 +178,7 @@ report(open=open_ones, closed=closed_ones, later=full())
 
 # ---- the library on such sockets
 
-STREAM = """
-import gc, time
-from socket import line
-from netstream import NetStream, tls_context
-
-def drive(steps, stream):
-    for _ in steps:
-        stream.wait(20)
-
-def talk(port, ssl=None, name=None, size=3000):
-    stream = NetStream("127.0.0.1", port, tls_context(ssl), name, 5)
-    try:
-        drive(stream.open(), stream)
-        drive(stream.send(b"x" * size), stream)
-        buf = bytearray(500)
-        got = 0
-        while got < size:
-            n = stream.readinto(buf)
-            if n is None:
-                stream.wait(20)
-            else:
-                got += n
-        return got
-    except OSError as e:
-        return type(e).__name__ + ": " + str(e)
-    finally:
-        stream.close()
-"""
+STREAM = program("board_sockets_stream")
 
 
 @pytest.mark.parametrize("kind", ["lwip", "esp32"])

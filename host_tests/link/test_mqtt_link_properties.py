@@ -14,6 +14,7 @@ import workshop
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from localcloud.mqtt import codec as mq
+from device_program import program
 
 DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 
@@ -592,36 +593,7 @@ def test_an_end_anywhere_delivers_what_was_whole_and_no_more(packets, place, max
 
 # ---- the same on the board
 
-# The cases come as a file of their own, one tuple a line.
-BATCH = """
-import gc, sys
-sys.path.append(DOUBLES)
-import fake_stream
-
-def run(keep):
-    # Three times the same: first use, then two more, which must leave the heap as it was.
-    with open(CASES) as file:
-        for line in file:
-            case = eval(line)
-            result = fake_stream.case(*case)
-            if keep:
-                report(events=result[0], written=result[1])
-    del case, result
-
-def in_use(depth):
-    # A conservative collector takes what lies about on the C stack for pointers; other depths,
-    # other leftovers.
-    if depth:
-        return in_use(depth - 1)
-    gc.collect()
-    return gc.mem_alloc()
-
-heap = []
-for keep in (True, False, False):
-    run(keep)
-    heap.append(min([in_use(depth) for depth in range(8)]))
-report(grown=heap[2] - heap[1])
-"""
+BATCH = program("mqtt_link_properties_batch")
 
 
 def generate(seed, count):

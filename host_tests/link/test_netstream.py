@@ -7,42 +7,9 @@ import threading
 
 import pytest
 from localcloud import pki
+from device_program import program
 
-# Every program starts with this. talk() opens, says a line, returns what comes back or the error.
-STREAM = """
-import sys, time
-import netstream
-from netstream import NetStream, TLSError, tls_context
-
-def drive(steps, stream, longest=[0]):
-    while True:
-        start = time.ticks_us()
-        try:
-            next(steps)
-        except StopIteration:
-            return
-        longest[0] = max(longest[0], time.ticks_diff(time.ticks_us(), start))
-        stream.wait(20)
-
-def talk(ssl=None, name=None, timeout=5, host="127.0.0.1", words=b"hello\\n"):
-    try:
-        stream = NetStream(host, port, tls_context(ssl), name, timeout)
-        drive(stream.open(), stream)
-        drive(stream.send(words), stream)
-        buf = bytearray(100)
-        got = b""
-        start = time.ticks_ms()
-        while len(got) < len(words) and time.ticks_diff(time.ticks_ms(), start) < 5000:
-            n = stream.readinto(buf)
-            if n is None:
-                stream.wait(20)
-            else:
-                got += bytes(buf[:n])
-        stream.close()
-        return got
-    except Exception as e:
-        return type(e).__name__ + ": " + str(e.args[-1])
-"""
+STREAM = program("netstream_stream")
 
 
 class EchoServer:
@@ -592,60 +559,7 @@ def test_a_peer_that_takes_nothing_ends_at_the_deadline(board):
     assert report["said"].startswith("OSError: no room to write within")
 
 
-# What lwIP's sockets do where the unix port is kinder.
-LWIP = """
-import socket as real, errno, sys
-
-class LwipSocket:
-    # setblocking(True) would cancel every timeout: whoever calls it blocks for ever on a board.
-    def __init__(self, *args):
-        self._socket = real.socket(*args)
-    def setblocking(self, flag):
-        assert not flag, "setblocking(True) blocks for ever on a board"
-        self._socket.setblocking(False)
-    def settimeout(self, value):
-        raise AssertionError("a TLS socket on a board has no settimeout")
-    def setsockopt(self, *args):
-        raise OSError(errno.EINVAL)
-    def connect(self, address):
-        self._socket.connect(address)
-    def readinto(self, buf, *n):
-        return self._socket.readinto(buf, *n)
-    def write(self, buf, off, n):
-        # No more than a segment at a time.
-        return self._socket.write(buf, off, min(n, 536))
-    def close(self):
-        self._socket.close()
-
-class Lwip:
-    SOCK_STREAM = real.SOCK_STREAM
-    socket = LwipSocket
-    @staticmethod
-    def getaddrinfo(host, port):
-        return [real.getaddrinfo(host, port)[0]]
-
-class Select:
-    @staticmethod
-    def poll():
-        return Poll()
-
-class Poll:
-    def __init__(self):
-        import select
-        self._poll = select.poll()
-    def register(self, sock, mask):
-        self._poll.register(sock._socket, mask)
-    def modify(self, sock, mask):
-        self._poll.modify(sock._socket, mask)
-    def unregister(self, sock):
-        self._poll.unregister(sock._socket)
-    def ipoll(self, ms):
-        return self._poll.ipoll(ms)
-
-import netstream
-netstream.socket = Lwip
-netstream.select = Select
-"""
+LWIP = program("netstream_lwip")
 
 
 def test_pain_01_a_board_with_lwip_is_never_put_into_blocking_mode(board, echo, broker):

@@ -9,31 +9,11 @@ import workshop
 from dns_rig import Stranger, addresses, answer, servers, silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from device_program import program
 
 DOUBLES = workshop.ROOT / "host_tests" / "rigs" / "doubles"
 
-# look_up() drives one look-up to its end as a program would, and returns what came of it.
-RESOLVE = """
-import time
-import resolver as module
-from resolver import Resolver
-
-turns = 0
-
-def look_up(host, resolver):
-    global turns
-    steps = resolver.resolve(host)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as e:
-            return e.value
-        except OSError as e:
-            assert type(e) is OSError and isinstance(e.args[0], int), repr(e)
-            return e.args[-1]
-        turns += 1
-        resolver.wait(20)
-"""
+RESOLVE = program("resolver_resolve")
 
 
 @pytest.fixture

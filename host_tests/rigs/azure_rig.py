@@ -26,6 +26,7 @@ from localcloud.azure_registry import derive_key
 from localcloud.background import Background
 from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw
+from device_program import program
 
 SCOPE = "0ne00ABCDEF"
 GROUP_KEY = base64.b64encode(bytes(range(64))).decode()
@@ -198,35 +199,7 @@ def client_context(rig, certificate, key):
 
 # ---- device programs
 
-PRELUDE = """
-import iotc
-import time
-from iotc import IOTConnectType, IOTConnectionState, IOTLogLevel, IOTQosLevel
-iotc.Device.ca = CA
-iotc.Device.server = SERVER
-
-def device(key=GROUP, name="sensor-01", kind=1, scope=SCOPE):
-    return iotc.Device(scope, key, name, kind)
-
-def watch(device, *names):
-    def hear(info):
-        report(
-            event=info.getEventName(), tag=info.getTag(), interface=info.getInterface(),
-            payload=info.getPayload(), status=info.getStatusCode(), id=info.getMessageId(),
-        )
-    for name in names:
-        device.on(name, hear)
-
-def step(device, until, ms=15000):
-    start = time.ticks_ms()
-    while not until():
-        device.do_next(20)
-        assert time.ticks_diff(time.ticks_ms(), start) < ms, "in vain"
-
-def go_on(device):
-    while device.isConnected():
-        device.doNext(0.05)
-"""
+PRELUDE = program("azure_rig_prelude")
 
 # A device that the hub knows already, and today's time to connect: known() first.
 CONNECT = """

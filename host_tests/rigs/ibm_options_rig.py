@@ -1,5 +1,7 @@
 """What the tests of IBM's options share: good ones, and what a client makes of others."""
 
+from device_program import program
+
 TOKEN = {"auth-method": "token", "auth-token": "s3cret"}
 DEVICE = dict(TOKEN, org="abc123", type="pump", id="p1", host="broker.lan", ssl=False)
 APPLICATION = {
@@ -11,31 +13,7 @@ APPLICATION = {
     "host": "broker.lan",
     "ssl": False,
 }
-MAKE = """
-    import ibmiotf.device
-    import ibmiotf.application
-    import ibmiotf.broker
-    import mqtt_link
-
-    # The addresses only: a stand-in for the certificate's reader.
-    def context(ssl, params=None):
-        class Context:
-            def wrap_socket(self):
-                pass
-        return Context() if ssl else None
-
-    if plain:
-        mqtt_link.tls_context = context
-
-    for kind, options in cases:
-        try:
-            client = getattr(ibmiotf, kind).Client(options)
-            link = client.link
-            report(server=link.server, port=link.port, user=link.user, password=link.pswd,
-                   clean=link.clean_session, options=client.options)
-        except ibmiotf.ConnectionException as e:
-            report(error=type(e).__name__, text=str(e))
-"""
+MAKE = program("ibm_options_rig_make")
 
 
 def made(board, *cases, plain=False):
