@@ -273,26 +273,6 @@ def out(text):
         raise OutputClosed(str(e))
 
 
-def pretty_json(value, indent=""):
-    """`value` as JSON with sorted keys, indented by four: the same on both Pythons."""
-    inner = indent + "    "
-    if isinstance(value, dict) and value:
-        lines = [
-            inner + _scalar(key) + ": " + pretty_json(value[key], inner) for key in sorted(value)
-        ]
-        return "{\n" + ",\n".join(lines) + "\n" + indent + "}"
-    if isinstance(value, list) and value:
-        lines = [inner + pretty_json(item, inner) for item in value]
-        return "[\n" + ",\n".join(lines) + "\n" + indent + "]"
-    return _scalar(value)
-
-
-def _scalar(value):
-    if sys.implementation.name == "micropython":
-        return json.dumps(value)  # leaves what isn't ASCII as it is
-    return json.dumps(value, ensure_ascii=False)
-
-
 def pretty_xml(text):
     """XML with each element on its own line, indented by four; a text stays within its tags."""
     lines = []
@@ -331,9 +311,10 @@ class Printer:
     closed: nobody reads the output any more. fatal: an exception that trying again won't cure.
     """
 
-    def __init__(self, format_type, refusals):
+    def __init__(self, format_type, refusals, pretty):
         self.format_type = format_type
         self.refusals = refusals
+        self.pretty = pretty
         self.blocks = self.messages = self.bytes = 0
         self.closed = False
         self.fatal = None
@@ -353,7 +334,7 @@ class Printer:
                 value = json.loads(data)
                 inner = value["Document"]["Msg"]
                 self.messages += len(inner) if isinstance(inner, list) else 1
-                text = pretty_json(value)
+                text = self.pretty(value)
             except (ValueError, KeyError, TypeError):
                 text = str(data, "utf-8")  # as it came
         else:
@@ -426,20 +407,24 @@ def _is_terminal(number):
 
 
 def load_client():
-    """The modules idigi_monitor_api and netstream of lib/: on CPython through cpython_port."""
+    """
+    The modules idigi_monitor_api, netstream and idigi_pretty of lib/: on CPython through
+    cpython_port.
+    """
     here = __file__.replace("\\", "/").rpartition("/")[0] or "."
     lib = here + "/../lib"
     if sys.implementation.name == "micropython":
         sys.path.insert(0, lib)
         import idigi_monitor_api
+        import idigi_pretty
         import netstream
 
-        return idigi_monitor_api, netstream
+        return idigi_monitor_api, netstream, idigi_pretty
     sys.path.insert(0, here)
     from cpython_port import Port
 
     port = Port([lib])
-    return port.load("idigi_monitor_api"), port.load("netstream")
+    return [port.load(name) for name in ("idigi_monitor_api", "netstream", "idigi_pretty")]
 
 
 def find_ca():
@@ -454,7 +439,7 @@ def find_ca():
     return None
 
 
-def listen(api, netstream, options):
+def listen(api, netstream, pretty, options):
     """Make the monitor, print until the end, clean up. Returns the exit status."""
     host = options["host"]
     try:
@@ -475,7 +460,8 @@ def listen(api, netstream, options):
         return 1
     monitor = None
     # A refusal or a certificate won't be better the next time.
-    printer = Printer(options["format"], (api.MonitorError, netstream.TLSError))
+    refusals = api.MonitorError, netstream.TLSError
+    printer = Printer(options["format"], refusals, pretty.pretty)
     status = 130
     try:
         topics = options["topics"].split(",")

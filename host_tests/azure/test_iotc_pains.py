@@ -7,7 +7,7 @@ import json
 
 import pytest
 from azure_rig import CONNECT, dev, fresh, rig  # noqa: F401
-from localcloud_rig import until
+from waiting import until
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 

@@ -5,7 +5,7 @@ service has such, on MicroPython and on CPython.
 """
 
 import pytest
-from cloud_rig import WATCHERS, name_of, until, world  # noqa: F401
+from cloud_rig import WATCHERS, name_of, world  # noqa: F401
 
 # ruff: noqa: F811
 

@@ -503,25 +503,6 @@ def test_ctrl_c_at_the_prompt(python, digi, terminal):
 # ---- printing
 
 
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**60), 2**60)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=10),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-@given(VALUES)
-def test_pretty_json_is_json_dumps_sorted_and_indented(value):
-    wanted = json.dumps(value, sort_keys=True, indent=4, ensure_ascii=False)
-    assert push_client.pretty_json(value) == wanted
-
-
 def tree(depth=3):
     names = st.sampled_from(["a", "Msg", "x1"])
     texts = st.text("ab &<>", max_size=6)

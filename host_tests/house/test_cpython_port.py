@@ -11,9 +11,9 @@ import ssl
 import threading
 import time
 
-import conftest
 import pytest
 import workshop
+from board_rig import Board
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -31,7 +31,7 @@ def same(tmp_path):
                 pytest.skip(workshop.why_no_micropython())
             directory = tmp_path / name
             directory.mkdir(exist_ok=True)
-            board = conftest.Board(name, directory)
+            board = Board(name, directory)
             try:
                 found[name] = board.run(source, **values).reports
             finally:
@@ -308,7 +308,7 @@ def test_ticks_count_and_differ(same):
 
 
 def test_port_s_ticks_wrap_as_on_a_board(tmp_path):
-    board = conftest.Board("cpython", tmp_path)
+    board = Board("cpython", tmp_path)
     run = board.run(
         """
         import time
@@ -323,7 +323,7 @@ def test_port_s_ticks_wrap_as_on_a_board(tmp_path):
 
 
 def test_port_s_time_is_a_board_s(tmp_path):
-    run = conftest.Board("cpython", tmp_path).run(
+    run = Board("cpython", tmp_path).run(
         "import time\nreport(time=type(time.time()).__name__, fields=len(time.gmtime()))"
     )
     assert run.report == {"time": "int", "fields": 8}

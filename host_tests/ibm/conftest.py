@@ -2,7 +2,15 @@
 
 import pytest
 from http_rig import scripts
+from ibm_rig import rig as make_rig
 from localcloud import pki
+
+
+@pytest.fixture
+def rig():
+    """A service side that lets everybody in and notes all it sees."""
+    with make_rig() as made:
+        yield made
 
 
 @pytest.fixture

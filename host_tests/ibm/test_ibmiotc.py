@@ -1,23 +1,6 @@
 """ibmiotc: the older name, whose constructors connect. One implementation, ibmiotf's."""
 
-import pytest
-from ibm_rig import rig as make_rig
-
-APPLICATION = {
-    "org": "abc123",
-    "id": "dash",
-    "auth-method": "apikey",
-    "auth-key": "a-abc123-key",
-    "auth-token": "s3cret",
-    "host": "127.0.0.1",
-    "ssl": False,
-}
-
-
-@pytest.fixture
-def rig():
-    with make_rig() as made:
-        yield made
+from ibm_rig import APPLICATION
 
 
 def test_errors_are_ibmiotfs_and_come_out_of_the_constructor(board, rig):

@@ -1,23 +1,6 @@
 """ibmiotc/application.py: a constructor that connects, and the older callbacks' names."""
 
-import pytest
-from ibm_rig import rig as make_rig
-
-APPLICATION = {
-    "org": "abc123",
-    "id": "dash",
-    "auth-method": "apikey",
-    "auth-key": "a-abc123-key",
-    "auth-token": "s3cret",
-    "host": "127.0.0.1",
-    "ssl": False,
-}
-
-
-@pytest.fixture
-def rig():
-    with make_rig() as made:
-        yield made
+from ibm_rig import APPLICATION
 
 
 def test_the_constructor_connects_and_the_older_callbacks_are_other_names(board, rig):

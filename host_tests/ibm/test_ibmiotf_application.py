@@ -2,19 +2,9 @@
 
 import json
 
-import pytest
+from ibm_rig import APPLICATION as OPTIONS
 from ibm_rig import WATCH
-from ibm_rig import rig as make_rig
 
-OPTIONS = {
-    "org": "abc123",
-    "id": "dash",
-    "auth-method": "apikey",
-    "auth-key": "a-abc123-key",
-    "auth-token": "s3cret",
-    "host": "127.0.0.1",
-    "ssl": False,
-}
 QUICK = {"org": "quickstart", "id": "dash", "host": "127.0.0.1"}
 
 START = (
@@ -27,26 +17,13 @@ START = (
     watch = Watch(client)
     errors = []
     client.errorCallback = lambda e: errors.append(type(e).__name__ + ": " + str(e))
-
-    def until(what, seconds=10):
-        end = time.ticks_add(time.ticks_ms(), seconds * 1000)
-        while not what():
-            client.do_next(20)
-            if time.ticks_diff(end, time.ticks_ms()) < 0:
-                report(timeout=True, errors=errors, error=client.error)
-                raise SystemExit(1)
+    clients = [client]
 
     def settle():
         until(watch.settled)
 
 """
 )
-
-
-@pytest.fixture
-def rig():
-    with make_rig() as made:
-        yield made
 
 
 def options(rig, base=OPTIONS, **more):

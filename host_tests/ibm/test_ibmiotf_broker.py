@@ -116,15 +116,6 @@ TALK = (
     for one in clients:
         one.errorCallback = errors.append
 
-    def until(what, seconds=15):
-        end = time.ticks_add(time.ticks_ms(), seconds * 1000)
-        while not what():
-            for one in clients:
-                one.do_next(5)
-            if time.ticks_diff(end, time.ticks_ms()) < 0:
-                report(timeout=True, errors=[str(e) for e in errors], events=events, said=said)
-                raise SystemExit(1)
-
     app.subscribeToDeviceEvents(qos=1)
     app.subscribeToDeviceStatus()
     until(lambda: all(one.isConnected() for one in clients))

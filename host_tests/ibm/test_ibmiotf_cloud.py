@@ -343,15 +343,8 @@ TALK = (
     device.errorCallback = lambda e: device_errors.append(str(e))
     app.errorCallback = lambda e: app_errors.append(str(e))
     device.link.backoff_ms = app.link.backoff_ms = 50
-
-    def until(what, seconds=15):
-        end = time.ticks_add(time.ticks_ms(), seconds * 1000)
-        while not what():
-            device.do_next(5)
-            app.do_next(5)
-            if time.ticks_diff(end, time.ticks_ms()) < 0:
-                report(timeout=True, device_errors=device_errors, app_errors=app_errors)
-                raise SystemExit(1)
+    clients = [device, app]
+    errors = [device_errors, app_errors]
 
 """
 )

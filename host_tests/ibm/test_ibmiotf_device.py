@@ -5,44 +5,27 @@ import socket
 import time
 
 import pytest
+from ibm_rig import DEVICE as OPTIONS
+from ibm_rig import WATCH
 from ibm_rig import rig as make_rig
 from localcloud import pki
 from localcloud.mqtt import codec as mq
 
-OPTIONS = {
-    "org": "abc123",
-    "type": "pump",
-    "id": "p1",
-    "auth-method": "token",
-    "auth-token": "s3cret",
-    "host": "127.0.0.1",
-    "ssl": False,
-}
 COMMANDS = "iot-2/cmd/+/fmt/+"
 
-START = """
+START = (
+    WATCH
+    + """
     import ibmiotf.device
     import time
 
     client = ibmiotf.device.Client(options)
     errors = []
     client.errorCallback = lambda e: errors.append(type(e).__name__ + ": " + str(e))
-
-    def until(what, seconds=10):
-        end = time.ticks_add(time.ticks_ms(), seconds * 1000)
-        while not what():
-            client.do_next(20)
-            if time.ticks_diff(end, time.ticks_ms()) < 0:
-                report(timeout=True, errors=errors, error=client.error)
-                raise SystemExit(1)
+    clients = [client]
 
 """
-
-
-@pytest.fixture
-def rig():
-    with make_rig() as made:
-        yield made
+)
 
 
 def options(rig, **more):

@@ -7,7 +7,6 @@ rule of RFC 6455.
 import itertools
 import textwrap
 import threading
-import time
 
 from workshop import processes
 import pytest
@@ -19,6 +18,7 @@ from localcloud.mqtt import codec as mq
 from test_mqtt_link import LINK
 from websocket_rig import AiohttpBridge, FrameServer, accept, answer, bridge, frame, ordinary
 from device_program import program
+from waiting import until
 
 OVER = {"websocket": "/mqtt"}
 # A step that waits waits for its deadline, 500 ms here; a busy machine takes its 50 now and then.
@@ -500,7 +500,7 @@ def test_packets_and_frames_have_nothing_to_do_with_each_other(board, serve, sha
     )
     assert report["up"]
     assert report["got"] == [[m.topic, len(m.payload), m.payload[:1].decode()] for m in MESSAGES]
-    wait(lambda: (2, mq.Disconnect().encode()) in server.frames)
+    until(lambda: (2, mq.Disconnect().encode()) in server.frames)
     acks = b"".join(
         wire for opcode, wire in server.frames if opcode == 2 and wire[0] in (0x40, 0x50)
     )
@@ -608,15 +608,8 @@ def test_disconnect_says_goodbye_in_both_languages(board, serve):
         report()
         """,
     )
-    wait(lambda: len(server.frames) == 3)
+    until(lambda: len(server.frames) == 3)
     assert server.frames[1:] == [(2, b"\xe0\x00"), (8, b"\x03\xe8")]
-
-
-def wait(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 # ---- frames up
@@ -720,7 +713,7 @@ def test_pings_are_answered_with_their_body(board, serve):
         """,
     )
     assert report == {"got": [["t", "data"]], "downs": []}
-    wait(lambda: (10, b"first") in server.frames)
+    until(lambda: (10, b"first") in server.frames)
 
 
 def test_a_ping_is_answered_behind_the_frame_that_is_half_written(board, serve):
@@ -770,7 +763,7 @@ def test_a_ping_is_answered_behind_the_frame_that_is_half_written(board, serve):
     assert program.next_report(60) == {"half": True}
     asked.set()
     assert program.next_report(60) == {"downs": ["None"]}
-    wait(lambda: server.frames[-1][0] == 8)
+    until(lambda: server.frames[-1][0] == 8)
     assert (10, b"now") in server.frames
     assert size < sum(len(payload) for opcode, payload in server.frames if opcode == 2) < size + 99
 
@@ -801,7 +794,7 @@ def test_a_flood_of_pings_does_not_hold_up_the_program(board, serve):
         """,
     )
     assert report["steps"] >= 10000 / 8 and report["downs"] == []
-    wait(lambda: (10, b"9999") in server.frames)
+    until(lambda: (10, b"9999") in server.frames)
 
 
 # ---- every byte of it

@@ -20,7 +20,8 @@ from localcloud.background import Background
 from localcloud.mqtt import codec as mq
 from localcloud.mqtt import server as mqtt_server
 from localcloud.mqtt import websocket
-from localcloud_rig import Http, Raw, running, until
+from localcloud_rig import Http, Raw, running
+from waiting import until
 
 # ---- the disk
 

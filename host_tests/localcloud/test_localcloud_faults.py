@@ -10,7 +10,8 @@ from localcloud import faults, pki
 from localcloud.faults import FAULTS, FaultProxy
 from localcloud.mqtt import codec as mq
 from localcloud.mqtt import server as mqtt_server
-from localcloud_rig import Raw, running, until
+from localcloud_rig import Raw, running
+from waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 from localcloud import ibm, pki, store
 from localcloud.background import Background
 from localcloud.mqtt import codec as mq
-from localcloud_rig import Raw, running, until
+from localcloud_rig import Raw, running
+from waiting import until
 
 ORG = "abc123"
 KEY = "a-abc123-k1"

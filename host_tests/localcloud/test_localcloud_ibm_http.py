@@ -7,7 +7,8 @@ import statistics
 import pytest
 from localcloud import ibm
 from localcloud.mqtt import codec as mq
-from localcloud_rig import Http, Raw, cloud_running, until
+from localcloud_rig import Http, Raw, cloud_running
+from waiting import until
 
 V1 = "/api/v0001"
 V2 = "/api/v0002"

@@ -18,7 +18,8 @@ from localcloud.mqtt import flow
 from localcloud.mqtt import server as mqtt_server
 from localcloud.mqtt import session as mqtt_session
 from localcloud.mqtt import tree as mqtt_tree
-from localcloud_rig import Raw, running, until
+from localcloud_rig import Raw, running
+from waiting import until
 
 
 @pytest.fixture

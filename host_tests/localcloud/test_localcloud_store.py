@@ -15,7 +15,8 @@ from localcloud import store
 from localcloud.background import Background
 from localcloud.mqtt import codec as mq
 from localcloud.mqtt import server as mqtt_server
-from localcloud_rig import Raw, until
+from localcloud_rig import Raw
+from waiting import until
 
 
 @pytest.fixture

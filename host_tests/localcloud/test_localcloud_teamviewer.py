@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from localcloud import pki
 from localcloud.mqtt import codec as mq
 from localcloud.teamviewer import CODES, UNITS, Refused
-from localcloud_rig import Raw, until
+from localcloud_rig import Raw
+from waiting import until
 from teamviewer_rig import running
 from teamviewer_sdk_like import SdkLike
 

@@ -11,7 +11,8 @@ from localcloud import pki
 from localcloud.mqtt import codec as mq
 from localcloud.mqtt import server as mqtt_server
 from localcloud.mqtt import websocket
-from localcloud_rig import Raw, running, until
+from localcloud_rig import Raw, running
+from waiting import until
 
 
 @pytest.fixture(scope="module")

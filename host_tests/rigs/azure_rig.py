@@ -27,6 +27,7 @@ from localcloud.background import Background
 from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw
 from device_program import program
+from waiting import until
 
 SCOPE = "0ne00ABCDEF"
 GROUP_KEY = base64.b64encode(bytes(range(64))).decode()
@@ -90,13 +91,7 @@ class Rig:
 
     def until(self, condition, timeout=15, what="it"):
         """Wait until condition(), called in the server's thread, is true; its value."""
-        deadline = time.monotonic() + timeout
-        while True:
-            value = self.do(condition)
-            if value:
-                return value
-            assert time.monotonic() < deadline, what + " did not come"
-            time.sleep(0.01)
+        return until(lambda: self.do(condition), timeout, what)
 
     def invoke(self, name, payload=None, timeout=15, device_id=DEVICE):
         return self.call(

@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import threading
-import time
 import urllib.error
 import urllib.request
 
@@ -16,21 +15,10 @@ import pytest
 from localcloud import faults
 
 from workshop import processes
+from waiting import until
 
 DEVICES = ("azure", "ibm", "mqtt", "teamviewer")
 WATCHERS = ("ibm", "mqtt", "digi")
-
-
-def until(condition, timeout=30, what="it"):
-    """Wait until condition() is true; its value. Fails after so many seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail("{} did not come".format(what), pytrace=False)
-        time.sleep(0.02)
 
 
 class Refusing(faults.Fault):

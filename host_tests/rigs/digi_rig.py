@@ -10,13 +10,13 @@ import socket
 import ssl
 import struct
 import threading
-import time
 import xml.etree.ElementTree as ET
 
 from localcloud import pki, store, web
 from localcloud.background import Background
 from localcloud.digi import Digi, check_fields, pack_block
 from localcloud.kept import NOWHERE
+from waiting import until
 
 USER = "alice"
 PASSWORD = "s3cret \u00fc&<>"  # more bytes than characters, and what XML minds
@@ -38,14 +38,6 @@ def ack(block_id, status=200):
 
 def block(block_id, payload, count=1, compression=0, format_type=1):
     return pack_block(block_id, count, compression, format_type, payload)
-
-
-def wait(test, what="", timeout=20):
-    """Wait until test() is true; fails after timeout seconds."""
-    end = time.monotonic() + timeout
-    while not test():
-        assert time.monotonic() < end, "never came: " + what
-        time.sleep(0.01)
 
 
 class Cloud:
@@ -100,8 +92,8 @@ class Cloud:
     def fault(self, name, count=1, **how):
         self.do(self.digi.faults.order, name, count, **how)
 
-    def wait(self, test, what="", timeout=20):
-        wait(test, what, timeout)
+    def wait(self, test, what="it", timeout=30):
+        until(test, timeout, what)
 
     def wait_status(self, monitor_id, status):
         monitor = self.monitor(monitor_id)

@@ -2,12 +2,34 @@
 
 import asyncio
 import contextlib
-import time
+import textwrap
 
 from localcloud.mqtt import codec as mq
 from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import running
 from device_program import program
+from waiting import until
+
+
+# What a client takes to connect to a Rig, beside its port.
+APPLICATION = {
+    "org": "abc123",
+    "id": "dash",
+    "auth-method": "apikey",
+    "auth-key": "a-abc123-key",
+    "auth-token": "s3cret",
+    "host": "127.0.0.1",
+    "ssl": False,
+}
+DEVICE = {
+    "org": "abc123",
+    "type": "pump",
+    "id": "p1",
+    "auth-method": "token",
+    "auth-token": "s3cret",
+    "host": "127.0.0.1",
+    "ssl": False,
+}
 
 
 class Witness(mqtt_server.Service):
@@ -83,12 +105,9 @@ class Rig:
         """End every connection as a failing network would."""
         self._background.do(lambda: [c.abort() for c in list(self.server.clients)])
 
-    def wait(self, what, timeout=10):
-        """Wait until what() is true; fails after timeout seconds."""
-        end = time.monotonic() + timeout
-        while not what():
-            assert time.monotonic() < end, "{!r}".format(vars(self.witness))
-            time.sleep(0.01)
+    def wait(self, condition, timeout=30):
+        """Wait until condition() is true."""
+        until(condition, timeout, lambda: repr(vars(self.witness)))
 
 
 @contextlib.contextmanager
@@ -98,4 +117,5 @@ def rig(tls=None, websocket=False, **options):
         yield Rig(server, port, background, witness)
 
 
-WATCH = program("ibm_rig_watch")
+# What programs begin with; as they stand in a test, indented.
+WATCH = textwrap.indent(program("ibm_rig_watch"), "    ")

@@ -5,7 +5,6 @@ import contextlib
 import http.client
 import json
 import socket
-import time
 
 from localcloud import pki
 from localcloud.background import Background
@@ -128,17 +127,6 @@ class Raw:
 
     def __exit__(self, *exc):
         self.close()
-
-
-def until(condition, timeout=10):
-    """Wait until condition() is true; its value."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.005)
 
 
 @contextlib.contextmanager

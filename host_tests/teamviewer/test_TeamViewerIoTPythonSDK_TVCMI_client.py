@@ -5,13 +5,7 @@ Everything runs against the local cloud's agent in this process, on both interpr
 """
 
 import pytest
-from teamviewer_rig import Device, running
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
+from teamviewer_rig import Device
 
 
 @pytest.fixture

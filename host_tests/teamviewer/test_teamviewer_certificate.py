@@ -9,13 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from localcloud import pki
-from teamviewer_rig import DEVICE, running
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
+from teamviewer_rig import DEVICE
 
 
 PARSE = """

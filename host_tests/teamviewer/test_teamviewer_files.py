@@ -5,27 +5,7 @@ Files that can't be used, and what must not be in any text.
 import datetime
 import json
 
-import pytest
-from teamviewer_rig import DEVICE, PROVISION, run, running
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _healthy(agent):
-    yield
-    agent.set(backend=True, licensed=True, broken=False, mute=False, licences=1000)
-    agent.wrap = None
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """CertFolder: not there yet, nor the one above it."""
-    return tmp_path / "a" / "certs"
+from teamviewer_rig import DEVICE, PROVISION, run
 
 
 def expired_certificate(agent, folder):

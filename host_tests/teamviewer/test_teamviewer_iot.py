@@ -11,22 +11,9 @@ from pathlib import Path
 import pytest
 from localcloud import pki
 from localcloud.teamviewer import UNITS
-from teamviewer_rig import Device, Relay, running
+from teamviewer_rig import Device, Relay
 
 DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _healthy(agent):
-    agent.calls.clear()
-    yield
-    agent.set(backend=True, licensed=True, broken=False, mute=False)
 
 
 @pytest.fixture

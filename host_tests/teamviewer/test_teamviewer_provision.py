@@ -16,25 +16,6 @@ from localcloud import pki
 from teamviewer_rig import PROVISION, files, run, running
 
 
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _healthy(agent):
-    yield
-    agent.set(backend=True, licensed=True, broken=False, mute=False, licences=1000)
-    agent.wrap = None
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """CertFolder: not there yet, nor the one above it."""
-    return tmp_path / "a" / "certs"
-
-
 def test_provision_makes_key_request_and_certificate(board, agent, folder):
     got = run(
         board,

@@ -7,26 +7,7 @@ import datetime
 from certificates import make_rsa_key
 import pytest
 from localcloud import pki
-from teamviewer_rig import PROVISION, run, running
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _healthy(agent):
-    yield
-    agent.set(backend=True, licensed=True, broken=False, mute=False, licences=1000)
-    agent.wrap = None
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """CertFolder: not there yet, nor the one above it."""
-    return tmp_path / "a" / "certs"
+from teamviewer_rig import PROVISION, run
 
 
 def test_smart_keeps_what_the_agent_accepts(board, agent, folder):

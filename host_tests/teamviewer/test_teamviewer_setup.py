@@ -5,26 +5,7 @@ Parameters in all their forms, and what a running client has loaded.
 import json
 
 import pytest
-from teamviewer_rig import run, running
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _healthy(agent):
-    yield
-    agent.set(backend=True, licensed=True, broken=False, mute=False, licences=1000)
-    agent.wrap = None
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """CertFolder: not there yet, nor the one above it."""
-    return tmp_path / "a" / "certs"
+from teamviewer_rig import run
 
 
 CONFIG = """

@@ -6,15 +6,9 @@ without memory. Every call is told of once, the connection comes back, no stream
 from pathlib import Path
 
 import pytest
-from teamviewer_rig import Device, running
+from teamviewer_rig import Device
 
 DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("agent")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+"""Waiting for what happens elsewhere: an event, never a time."""
+
+import time
+
+import pytest
+
+
+def until(condition, timeout=30, what="it"):
+    """Wait until condition() is true; its value. Fails the test after so many seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail("{} never came".format(what() if callable(what) else what), pytrace=False)
+        time.sleep(0.01)
