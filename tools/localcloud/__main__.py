@@ -1,8 +1,9 @@
 """
 The local cloud as a program: `python3 tools/localcloud --help`.
 
-Prints one line of JSON on stdout when everything is ready (cloud.py says what is in it), what
-happens on stderr, and stops cleanly on SIGINT and SIGTERM.
+When everything is ready it prints one line of JSON on stdout (cloud.py says what is in it), or on
+a terminal a text for people. It tells what happens on stderr, and stops cleanly on SIGINT and
+SIGTERM.
 """
 
 import os
@@ -29,6 +30,7 @@ import resource  # noqa: E402
 import signal  # noqa: E402
 
 from localcloud import cloud as cloud_module  # noqa: E402
+from localcloud import greeting  # noqa: E402
 
 log = logging.getLogger("localcloud")
 
@@ -101,6 +103,11 @@ def make_parser(parts):
         "may (may be given several times)",
     )
     parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the ready line on a terminal too, where else a text for people stands",
+    )
+    parser.add_argument(
         "--log",
         choices=("error", "info", "debug"),
         default="info",
@@ -129,7 +136,8 @@ async def serve(options, parts):
     cloud = cloud_module.Cloud(options, parts)
     ready = await cloud.start()
     try:
-        print(json.dumps(ready), flush=True)
+        for_people = sys.stdout.isatty() and not options.json
+        print(greeting.text(cloud, ready) if for_people else json.dumps(ready), flush=True)
         await ended.wait()
     finally:
         await cloud.stop()

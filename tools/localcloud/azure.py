@@ -143,6 +143,26 @@ class Part(CloudPart):
         azure_web.add_to(cloud.web, self.azure)
         azure_files.add_to(cloud.web, self.azure)
 
+    def introduce(self):
+        entry = self.azure.ready()
+        where = self.cloud.mqtt_place()
+        return [
+            ("scope", "{scope_id}, provisioning at {dps_host}".format(**entry)),
+            ("group key", entry["group_key"]),
+            ("hub", "{} port {} with TLS".format(entry["hub_host"], where["port"])),
+        ]
+
+    def device(self):
+        entry = self.azure.ready()
+        return {
+            "service": "azure",
+            "id": entry["device_id"],
+            "scope": entry["scope_id"],
+            "key": entry["group_key"],
+            "ca": self.cloud.pki.ca_der,
+            "server": "{host}:{port}".format(**self.cloud.mqtt_place()),
+        }
+
     def ready(self):
         entry = self.azure.ready()
         entry["service_url"] = azure_web.BASE

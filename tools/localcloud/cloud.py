@@ -156,9 +156,23 @@ class Cloud:
         except OSError as e:
             raise self.port_error(port, option, e)
 
+    def mqtt_place(self):
+        """Where MQTT is spoken over TLS, and HTTP: {"host", "port", "url"}, for people."""
+        host = "localhost" if self.host in ("127.0.0.1", "::1") else self.host
+        return {
+            "host": host,
+            "port": self.mqtt.listeners["mqtts"].port,
+            "url": "https://%s:%d" % (host, self.web.tls_port),
+        }
+
     def port_error(self, port, option, error):
         """The CloudError to raise when a port can't be opened."""
         return CloudError(_why_no_port(port, self.host, option, error))
+
+    @property
+    def lasts(self):
+        """Whether its state is there again after a restart."""
+        return self._temporary is None
 
     @property
     def _serves_mqtt(self):

@@ -53,5 +53,15 @@ class Part:
     def ready(self):
         """Its entry in the ready line (dict), or None. All listeners are open."""
 
+    def introduce(self):
+        """[(what, text)] for a person who wants to know whom it lets in, and where."""
+        return []
+
+    def device(self):
+        """What cloud.Device takes (docs/cloud.md) to be a device of this part: a dict, or None."""
+
+    def command(self):
+        """Another command that a person may want to type next, beside such a device's; or None."""
+
     async def stop(self):
         """Connections are closed, the store is still open."""

@@ -96,6 +96,22 @@ class Part(AnyPart):
             except OSError as e:
                 raise cloud.port_error(port, option, e)
 
+    def introduce(self):
+        entry = self.ready()
+        return [
+            ("user", "{username}, password {password}".format(**entry)),
+            ("HTTP", "port {http_port}, with TLS {https_port}".format(**entry)),
+            ("push", "port {push_port}, with TLS {push_tls_port}".format(**entry)),
+        ]
+
+    def command(self):
+        entry = self.ready()
+        return (
+            "DIGI_PASSWORD={password} python3 tools/push_client.py --host localhost"
+            " --port {https_port} --push-port {push_tls_port} --ca {ca}"
+            " --topics DeviceCore,DataPoint {username}"
+        ).format(ca=self.cloud.pki.ca_pem, **entry)
+
     def ready(self):
         return {
             "host": self.cloud.host,

@@ -108,6 +108,27 @@ class Part(AnyPart):
         await registry.ensure_devices(org, GATEWAY, options.ibm_gateway)
         await registry.ensure_keys([(application["key"], application["token"])] + options.ibm_key)
 
+    def introduce(self):
+        device, application = self.identity["device"], self.identity["application"]
+        where = self.cloud.mqtt_place()
+        return [
+            ("organisation", self.identity["org"]),
+            ("device", "type {type}, id {id}, token {token}".format(**device)),
+            ("application", "key {key}, token {token}".format(**application)),
+            ("where", "{host} port {port} with TLS; API {url}".format(**where)),
+        ]
+
+    def device(self):
+        where = self.cloud.mqtt_place()
+        return dict(
+            self.identity["device"],
+            service="ibm",
+            org=self.identity["org"],
+            host=where["host"],
+            port=where["port"],
+            ca=self.cloud.pki.ca_der,
+        )
+
     def ready(self):
         return dict(self.identity, domain=self.cloud.options.ibm_domain)
 

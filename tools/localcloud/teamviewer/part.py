@@ -51,6 +51,23 @@ class Part(AnyPart):
         except OSError as e:
             raise self.cloud.port_error(port, "--tv-provision-port", e)
 
+    def introduce(self):
+        entry = self.ready()
+        where = "{host} port {provision_port} for certificates, {port} for data".format(**entry)
+        return [("agent", where), ("its certificate", entry["ca_file"])]
+
+    def device(self):
+        entry = self.ready()
+        return {
+            "service": "teamviewer",
+            "id": "board-1",
+            "host": entry["host"],
+            "provision_port": entry["provision_port"],
+            "port": entry["port"],
+            "ca": entry["ca_file"],
+            "folder": os.path.join(self.cloud.state, self.key, "device"),
+        }
+
     def ready(self):
         listeners = self.cloud.mqtt.listeners
         return {
