@@ -60,10 +60,10 @@ def test_a_message_that_can_t_be_kept_reaches_nobody(tmp_path, qos, clean):
         number = 0
         for _ in range(20):
             publisher = Raw(port).connect("p", clean=True)
-            real, kept._commit = kept._commit, _disk_is_full
+            real, kept.commit = kept.commit, _disk_is_full
             batch = [mq.Publish("t", b"%d" % (number + i), qos, pid=i + 1) for i in range(5)]
             publisher.send(*batch).closed()
-            kept._commit = real
+            kept.commit = real
             publisher = Raw(port).connect("p", clean=True)
             publisher.send(*batch)
             for packet in batch:

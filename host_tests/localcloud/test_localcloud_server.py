@@ -470,7 +470,7 @@ def test_the_window_and_the_ids(broker):
     first = [a.read() for _ in range(mqtt_session.WINDOW)]
     a.silent()
     session = broker.service.sessions["a"]
-    session._last_pid = 65530
+    session.last_pid = 65530
     a.send(*[mq.Puback(p.pid) for p in first[10:]])
     rest = [a.read() for _ in range(20)]
     # Wrapped, and those of the first ten are still in use.

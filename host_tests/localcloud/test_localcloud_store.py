@@ -38,8 +38,8 @@ def test_one_turn_is_one_transaction_and_many_turns_share_commits(tmp_path, back
     with opened(tmp_path / "db", background) as s:
         background.do(s.script, "CREATE TABLE t (a INTEGER, b INTEGER)")
         commits = []
-        real = s._commit
-        s._commit = lambda batch: (commits.append(len(batch)), real(batch))
+        real = s.commit
+        s.commit = lambda batch: (commits.append(len(batch)), real(batch))
 
         async def one(i):
             s.write("INSERT INTO t VALUES (?, 1)", (i,))
@@ -273,8 +273,8 @@ def test_when_the_disk_fails_nothing_is_acknowledged(node):
     def broken(batch):
         raise sqlite3.OperationalError("disk I/O error")
 
-    real, node.store._commit = node.store._commit, broken
+    real, node.store.commit = node.store.commit, broken
     b.send(mq.Publish("t", b"", 1, pid=1)).closed()
-    node.store._commit = real
+    node.store.commit = real
     b = Raw(node.port).connect("b")
     b.send(mq.Publish("t", b"", 1, pid=1)).expect(mq.Puback(1))

@@ -106,7 +106,7 @@ class Store:
         self._writing_done = done if done is not None else loop.create_future()
         # Nobody need wait for it; then its failure is logged here and nowhere else.
         self._writing_done.add_done_callback(lambda f: f.cancelled() or f.exception())
-        task = loop.run_in_executor(self._threads[0], self._commit, batch)
+        task = loop.run_in_executor(self._threads[0], self.commit, batch)
         task.add_done_callback(self._written)
 
     def _written(self, task):
@@ -121,7 +121,8 @@ class Store:
         if self._pending:
             self._submit()
 
-    def _commit(self, batch):
+    def commit(self, batch):
+        """Write one batch, in the writer's thread; what it raises fails whoever waits for it."""
         db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")

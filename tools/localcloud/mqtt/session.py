@@ -86,7 +86,7 @@ class Session:
         self.dropped = 0
         self.direct = Subscription("", "", 2)  # stands for publish(): messages without a filter
         self._seq = 0
-        self._last_pid = 0
+        self.last_pid = 0
         self._store = None if clean else store
         self._holding = None
         self._awaited = None  # the future of _Item.kept that will call _on_kept
@@ -252,12 +252,12 @@ class Session:
 
     def _number(self, item):
         """Give the item a free packet id and a place in the window."""
-        pid = self._last_pid
+        pid = self.last_pid
         while True:
             pid = pid % 65535 + 1
             if pid not in self.inflight:
                 break
-        self._last_pid = pid
+        self.last_pid = pid
         item.state = SENT
         item.pid = pid
         self.inflight[pid] = item
@@ -402,7 +402,7 @@ class Session:
             if pid:
                 item.pid = pid
                 self.inflight[pid] = item
-                self._last_pid = pid
+                self.last_pid = pid
             else:
                 self.queue[seq] = item
                 via.backlog.append(seq)
