@@ -385,7 +385,7 @@ main.clock.Clock.step = step
 """
     path = write_settings(tmp_path, place.settings, interval=0.2, led=2)
     program = board.start(
-        BOARD.replace("import sys, time\n", "import sys, time\n" + JUMPING)
+        BOARD.replace("import time\n", "import time\n" + JUMPING)
         + MAIN
         + source
         + "main.run(PATH)\n",
