@@ -11,6 +11,7 @@ needed here.
 """
 
 import ast
+import functools
 import json
 import sys
 
@@ -40,6 +41,17 @@ def imports(name, path, inside=True):
 
     inside: False leaves out what stands in functions, so what is not loaded with the file.
     """
+    return _imports(name, path, inside, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=None)
+def _imports(name, path, inside, written):
+    # Remembered for as long as the file is the same: the build asks for each of them often.
+    return tuple(_read_imports(name, path, inside))
+
+
+def _read_imports(name, path, inside):
+    there = modules()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in _walk(ast.parse(path.read_text(), str(path)), inside):
         if isinstance(node, ast.Import):
@@ -56,7 +68,7 @@ def imports(name, path, inside=True):
         elif isinstance(node, ast.Call):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
             for given in node.args if "load" in called or "import" in called else ():
-                if isinstance(given, ast.Constant) and given.value in modules():
+                if isinstance(given, ast.Constant) and given.value in there:
                     yield given.value
 
 
