@@ -63,10 +63,13 @@ def load_once(name):
     """
     Import a module for one use: what it takes of the heap is free again when the caller lets go.
 
-    Raises ImportError, MemoryError.
+    name: dotted for one in a package. Raises ImportError, MemoryError.
     """
-    module = __import__(name)
-    sys.modules.pop(name, None)
+    __import__(name)
+    module = sys.modules.pop(name)
+    package, dot, own = name.rpartition(".")
+    if dot:
+        delattr(sys.modules[package], own)
     return module
 
 

@@ -37,15 +37,15 @@ class Clock:
 
     def step(self, is_there):
         """What is due: a bit of a look-up, or one try, a second at most. is_there: the network."""
-        if self._looking:
-            self._look()
-        elif is_there and time.ticks_diff(self._due, time.ticks_ms()) <= 0:
-            self._looking = self._resolver.resolve(self._host)
-            self._look()
+        looking = self._looking
+        if not looking and is_there and time.ticks_diff(self._due, time.ticks_ms()) <= 0:
+            self._looking = looking = self._resolver.resolve(self._host)
+        if looking:
+            self._look(looking)
 
-    def _look(self):
+    def _look(self, looking):
         try:
-            next(self._looking)
+            next(looking)
             return
         except StopIteration as e:
             self._looking = None

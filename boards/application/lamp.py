@@ -17,12 +17,14 @@ class Lamp:
     def __init__(self, pin):
         self._pin = None if pin is None else machine.Pin(pin, machine.Pin.OUT)
         self._is_on = False
+        self._start = time.ticks_ms()
 
     def step(self, is_there, is_connected):
         """Show it: whether the network is there, whether the service has accepted us."""
         if self._pin:
             half = _SLOW_MS if is_there else _FAST_MS
-            is_on = is_connected or time.ticks_ms() // half % 2 == 0
+            age = time.ticks_diff(time.ticks_ms(), self._start)
+            is_on = is_connected or age // half % 2 == 0
             if is_on != self._is_on:
                 self._is_on = is_on
                 self._pin.value(is_on)

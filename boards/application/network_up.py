@@ -33,7 +33,7 @@ class Somebody:
 
 
 class _Network:
-    # What is tried again after _AGAIN_MS, by _join().
+    # What is tried again after _AGAIN_MS.
 
     def __init__(self, interface):
         self._interface = interface
@@ -58,6 +58,10 @@ class _Network:
                 # ESP32 says so when it is still at its own attempt: the next one is soon enough.
                 print("network:", e)
         return is_up
+
+    def _join(self):
+        # Starts an attempt; OSError when that can't be.
+        raise NotImplementedError
 
     def why(self):
         """Text: the state that the driver is in."""

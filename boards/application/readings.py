@@ -22,18 +22,17 @@ def read():
     now = time.ticks_ms()
     _uptime_ms += time.ticks_diff(now, _last)
     _last = now
-    fields = {"free": gc.mem_free(), "uptime": _uptime_ms // 1000}
     celsius = _temperature()
-    if celsius is not None:
-        fields["celsius"] = celsius
+    fields = {"free": gc.mem_free(), "uptime": _uptime_ms // 1000, "celsius": celsius}
+    if celsius is None:
+        del fields["celsius"]
     return fields
 
 
 def _temperature():
     try:
-        import esp32
-
-        return esp32.mcu_temperature()  # ESP32-C3, -S2, -S3 and others; raw on the first ESP32
+        # ESP32-C3, -S2, -S3 and others; raw on the first ESP32. No other firmware has this module.
+        return __import__("esp32").mcu_temperature()
     except (ImportError, AttributeError):
         pass
     try:

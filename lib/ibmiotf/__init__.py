@@ -7,13 +7,12 @@ Here: the errors, the payload codecs, and what the device and the application cl
 connect() as the old libraries' documents show, and one that only calls do_next() in its loop.
 """
 
-import sys
 import time
 
 import json_text
 from micropython import const
 from mqtt_link import MQTTLink
-from netstream import host_port, places
+from netstream import host_port, load_once, places
 
 # What a topic tells: an event of a device, or a command for one.
 EVENT = "evt"
@@ -57,16 +56,6 @@ class MissingMessageEncoderException(InvalidEventException):
 
 class MissingMessageDecoderException(InvalidEventException):
     """A message came in a format without decoder: setMessageEncoderModule() adds one."""
-
-
-def load_once(name):
-    """
-    Import ibmiotf.<name> for one use and return it: it leaves the heap when its caller is done.
-    """
-    module = __import__("ibmiotf." + name, None, None, (name,))
-    sys.modules.pop("ibmiotf." + name, None)
-    globals().pop(name, None)
-    return module
 
 
 # --- names in topics -------------------------------------------------------------------------
@@ -213,13 +202,13 @@ class AbstractClient:
         role: the first part of the client id, keys: the options that are the others. method: what
         auth-method must be. logHandlers: one for the logger, or a list. Raises as the clients do.
         """
-        reader = load_once("options")
+        reader = load_once("ibmiotf.options")
         try:
             self.options = own = reader.read(options, defaults)
             self.quickstart = own.get("org") == "quickstart"
             auth = not self.quickstart and own.get("auth-method") != "none"
             self._require(keys + ("auth-method", "auth-token") if auth else keys, auth and method)
-            address = load_once("address")
+            address = load_once("ibmiotf.address")
             self.clientId = address.client_id(own, role, keys)
             if reader.leads_to_closed(own):
                 # Nothing has answered there since: not dialled, told at once.

@@ -9,9 +9,9 @@ says is an IoTFCReSTException.
 
 import ibmiotf
 from json_text import loads
-from ibmiotf import ConfigurationException, encode_json, load_once, name_of
+from ibmiotf import ConfigurationException, encode_json, name_of
 from micropython import const
-from netstream import places
+from netstream import load_once, places
 from rest import Session
 
 _HTTPS = const(443)
@@ -77,7 +77,7 @@ class Client:
             tls = {"ca": get("ca")}
             tls.update(ssl if isinstance(ssl, dict) else ())
             ssl = tls
-        reader = load_once("options")
+        reader = load_once("ibmiotf.options")
         if reader.leads_to_closed(options) and not get("api-host"):
             raise ConfigurationException("api: " + reader.CLOSED)
         self.errorCallback = None
@@ -181,7 +181,7 @@ class Client:
         needs more memory than there is.
         """
         try:
-            return load_once("history").newest(self, deviceType, deviceId, options)
+            return load_once("ibmiotf.history").newest(self, deviceType, deviceId, options)
         finally:
             self._session.close()
 
@@ -192,4 +192,4 @@ class Client:
         Arguments as getHistoricalEvents; top is then the size of a page. A page must be taken
         within 60 s.
         """
-        return load_once("history").everything(self, deviceType, deviceId, options)
+        return load_once("ibmiotf.history").everything(self, deviceType, deviceId, options)

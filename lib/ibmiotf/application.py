@@ -13,10 +13,10 @@ from ibmiotf import (
     ConfigurationException,
     InvalidEventException,
     decode_json,
-    load_once,
     topics,
 )
 from ibmiotf import Event as _Event
+from netstream import load_once
 
 # What a status says. The attribute of a Status has the same name with a small first letter.
 _STATUS = (
@@ -199,4 +199,4 @@ def ParseConfigFile(path):
 
     Missing keys are None. Raises ConfigurationException.
     """
-    return load_once("config").read(path, "application")
+    return load_once("ibmiotf.config").read(path, "application")

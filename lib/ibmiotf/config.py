@@ -1,6 +1,7 @@
 """Options from an INI file, for ParseConfigFile; loaded when that is called, and let go."""
 
-from ibmiotf import ConfigurationException, load_once
+from ibmiotf import ConfigurationException
+from netstream import load_once
 
 _BOM = "\ufeff"  # editors on Windows put a byte order mark before the first line
 
@@ -53,6 +54,6 @@ def read(path, section):
     if not found:
         raise ConfigurationException("%s has no [%s] section" % (path, section))
     try:
-        return load_once("options").settled(options)
+        return load_once("ibmiotf.options").settled(options)
     except ValueError as e:
         raise ConfigurationException(str(e))

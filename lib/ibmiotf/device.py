@@ -1,6 +1,7 @@
 """An IBM IoT Foundation device: sends events, hears commands. Stands on ibmiotf's common part."""
 
-from ibmiotf import COMMAND, DEVICE, EVENT, AbstractClient, Event, InvalidEventException, load_once
+from ibmiotf import COMMAND, DEVICE, EVENT, AbstractClient, Event, InvalidEventException
+from netstream import load_once
 
 Command = Event  # command, format, data, timestamp, payload
 
@@ -55,4 +56,4 @@ def ParseConfigFile(path):
 
     Missing keys are None. Raises ConfigurationException.
     """
-    return load_once("config").read(path, "device")
+    return load_once("ibmiotf.config").read(path, "device")
