@@ -115,9 +115,11 @@ def _places(given):
     # none of which knows of the others: a table that needs some arithmetic.
     service = given["service"]
     secure = bool(given["ca"])
-    if isinstance(given.get("host"), list):
-        # One that answers is enough; the first one is the one that is meant.
-        given = dict(given, host=given["host"][0])
+    for key in ("host", "server"):
+        if isinstance(given.get(key), list):
+            # One that answers is enough; the first one is the one that is meant.
+            given = dict(given)
+            given[key] = given[key][0]
     if service == "azure":
         name = "global.azure-devices-provisioning.net"
         host, _, port = (given.get("server") or name + ":8883").rpartition(":")

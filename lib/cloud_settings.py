@@ -50,7 +50,7 @@ _SERVICES = {
                 "cert": _TEXT,
                 "key_file": _TEXT,
                 "ca": _TEXT,
-                "server": _TEXT,
+                "server": _HOST,
                 "model": _TEXT,
             },
             ("scope", "id", "ca"),
@@ -366,10 +366,7 @@ def _is_loopback(host):
 
 def _plain(given):
     # "ca": null is plain TCP: said aloud, and only where nobody can listen.
-    if given["service"] == "azure":
-        hosts = given.get("server", "").rpartition(":")[0]
-    else:
-        hosts = given.get("host", "")
+    hosts = given.get("server" if given["service"] == "azure" else "host", "")
     hosts = hosts if isinstance(hosts, list) else [hosts]
     far = [host for host in hosts if not _is_loopback(host)]
     if far and not given.get("insecure"):
@@ -389,8 +386,10 @@ def _azure(given, role):
         raise ValueError("cert, key_file: a certificate needs both, each the name of a file")
     if has_cert == ("key" in given):
         raise ValueError("key: pass either key, or cert and key_file")
-    if ":" not in given.get("server", ":"):
-        raise ValueError('server: "host:port"')
+    servers = given.get("server", ":")
+    for server in servers if isinstance(servers, list) else [servers]:
+        if ":" not in server:
+            raise ValueError('server: "host:port", or a list of those')
 
 
 def _teamviewer(given, role):

@@ -190,8 +190,9 @@ class Device:
     ca          the service's root certificates, today DigiCert Global Root G2 and, as its
                 replacement, Microsoft RSA Root 2017: file name or bytes, PEM (of both) or DER.
                 Without it connect() fails: nothing is ever unverified
-    server      "host:port" to dial in place of DPS and hub (a local cloud, a gateway). Their
-                certificates must still carry the services' own names
+    server      "host:port" to dial in place of DPS and hub (a local cloud, a gateway), or a list
+                of those: the next one after a failure. Their certificates must still carry the
+                services' own names
     websocket   True: MQTT over WebSocket on port 443, for networks that close 8883
     keepalive   seconds; at most 1177 (Hub closes after 1767 s, whatever a device asked)
     timeout     seconds that the service has for each answer: TLS, CONNACK, SUBACK; for an
@@ -558,7 +559,6 @@ class Device:
             end = unix_time() + self._lifetime
             return user, token(self._key, resource, end, policy), self._lifetime
 
-        address, _, port = (self.server or host).partition(":")
         ssl = None
         if self.tls:
             ssl = {"ca": self.ca, "server_hostname": host.split(":")[0]}
@@ -567,8 +567,8 @@ class Device:
         path = "/$iothub/websocket" if self.websocket else None
         return MQTTLink(
             client_id,
-            address,
-            int(port or self._dps.partition(":")[2] or (443 if path else 8883)),
+            self.server or host,
+            int(self._dps.partition(":")[2] or (443 if path else 8883)),
             keepalive=min(self.keepalive or _KEEPALIVE_MAX, _KEEPALIVE_MAX),
             ssl=ssl,
             credentials=credentials,

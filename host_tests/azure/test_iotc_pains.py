@@ -6,7 +6,7 @@ its pain.
 import json
 
 import pytest
-from azure_rig import CONNECT, dev, fresh, rig  # noqa: F401
+from azure_rig import CONNECT, HUB, dev, fresh, rig  # noqa: F401
 from waiting import until
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
@@ -370,3 +370,32 @@ def test_pain_59_messages_of_our_own_are_no_event(dev):
     assert dev.invoke("x") == (200, "x")
     said = program.stop()
     assert [r for r in said.reports if "event" in r] == []
+
+
+# ---- 72: one address where there are several
+
+
+def test_pain_72_a_server_may_be_several(dev):
+    """DPS and hub by the second one, as the first one is dead; then the one that worked first."""
+    got = dev.run(
+        """
+        d = device(name=NAME)
+        d.server = ["127.0.0.1:1", SERVER]
+        report(code=d.connect(), error=d.error, host=d.getHostName())
+        d.disconnect()
+        d.server = [SERVER, "127.0.0.1:1"]
+        report(code=d.connect(), error=d.error, host=d.getHostName())
+        """
+    ).reports
+    assert got == [{"code": 0, "error": None, "host": HUB}] * 2
+
+
+def test_pain_72_an_empty_list_of_servers_is_an_error_in_words(dev):
+    got = dev.run(
+        """
+        d = device(name=NAME)
+        d.server = [5]
+        report(code=d.connect(), error=str(d.error))
+        """
+    ).report
+    assert got["code"] != 0 and "server" in got["error"]

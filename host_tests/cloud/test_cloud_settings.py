@@ -127,6 +127,9 @@ WRONG = [
     (case("azure", cert="c.pem", key_file="k.pem"), ["key", "either"]),
     (case("azure", key_kind="symmetric"), ["key_kind", "group", "device"]),
     (case("azure", server="localhost"), ["server", "host:port"]),
+    (case("azure", server=["localhost:8883", "other"]), ["server", "host:port"]),
+    (case("azure", server=[]), ["server", "list"]),
+    (case("azure", ca=None, server=["localhost:1", "hub.example:1"]), ["ca", "hub.example"]),
     (case("mqtt", id="a/b"), ["id", "/"]),
     (case("mqtt", topics={"evnt": "x"}), ["topics", "evnt", 'did you mean "event"']),
     (case("mqtt", topics={"event": "a/+/{name}"}), ["topics", "event", "+"]),
@@ -168,6 +171,9 @@ def test_pain_72_a_host_may_be_several(board):
     several = ["a.example:1883", "b.example"]
     got = read(board, case("mqtt", host=several), case("ibm", host=several))
     assert [one["found"]["host"] for one in got] == [several, several]
+    servers = ["gateway-1:8883", "gateway-2:8883"]
+    (got,) = read(board, case("azure", server=servers))
+    assert got["found"]["server"] == servers
 
 
 def test_ports_may_be_digits(board):
