@@ -547,7 +547,7 @@ def test_a_twin_older_than_a_patch_is_asked_for_again(dev, fresh):
     fresh.azure.fail("hub.twin.get", silent=True)
     program = dev.start(PROPERTIES)
     program.next_report()
-    fresh.until(lambda: not fresh.azure.failures_left("hub.twin.get"))
+    fresh.until(lambda: not fresh.azure.faults.left("hub.twin.get"))
     dev.desire({"fan": 5})
     assert program.next_report()["payload"] == 5
     stale = b'{"desired":{"fan":1,"$version":1},"reported":{"$version":1}}'

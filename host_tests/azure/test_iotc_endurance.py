@@ -9,7 +9,7 @@ import time
 import azure_rig
 import pytest
 from azure_rig import dev, rig  # noqa: F401
-from localcloud.azure_registry import Refused
+from localcloud.azure import Refused
 from localcloud.faults import FAULTS, CutAt, FaultProxy
 from device_program import program
 

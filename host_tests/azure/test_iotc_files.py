@@ -9,7 +9,7 @@ import json
 import azure_rig
 import pytest
 from azure_rig import dev, fresh, rig  # noqa: F401
-from localcloud import azure_files
+from localcloud.azure import api as azure_files
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 

@@ -4,7 +4,7 @@ the local cloud's side counts the same.
 """
 
 import pytest
-from localcloud.azure_registry import Refused, check_twin, twin_size
+from localcloud.azure.model import Refused, check_twin, twin_size
 
 # Value and its size at the hub; None: no twin takes it.
 SIZES = [

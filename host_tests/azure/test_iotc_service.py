@@ -63,7 +63,7 @@ report(connected=d.isConnected(), error=d.error, longest=longest)
         FACTOR=15,
     ).report
     assert got["connected"] is True and got["error"] is None
-    assert not fresh.azure.failures_left(place)
+    assert not fresh.azure.faults.left(place)
 
 
 def test_the_time_for_dps_to_answer_begins_with_the_connection(dev, fresh):
@@ -196,7 +196,7 @@ def test_dps_is_asked_after_several_refusals_and_then_ever_more_seldom(dev, fres
     fresh.until(lambda: seen.dps() >= 4, 60)
     # One failure is the cut itself.
     assert [refusals.count(asked) for asked in (1, 2, 3)] == [2, 6, 12]
-    fresh.azure.clear_faults()
+    fresh.azure.faults.clear()
     assert program.next_report(60)["status"] == 0
     # A success makes it as quick to ask as it was.
     asked = seen.dps()

@@ -118,7 +118,7 @@ def test_a_request_that_is_wrong_is_not_repeated(dev, fresh):
     dev.known()
     fresh.azure.fail("hub.twin.get", count=3, status=400)
     dev.run(CONNECT + "for _ in range(30):\n    d.do_next(100)\n")
-    assert fresh.azure.failures_left("hub.twin.get") == 2
+    assert fresh.azure.faults.left("hub.twin.get") == 2
 
 
 # ---- programs that hand over what can't be used

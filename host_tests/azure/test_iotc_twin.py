@@ -187,7 +187,7 @@ go_on(d)
     away = program.next_report(20)
     assert away["sent"] == 0 and "not connected" not in away["error"]
     before = len(asked.times)
-    fresh.azure.clear_faults()
+    fresh.azure.faults.clear()
     assert program.next_report(60)["status"] == 0
     assert dev.invoke("echo", 1) == (200, 1)
     assert len(asked.times) == before + 1

@@ -23,8 +23,8 @@ from azure_rig import (  # noqa: F401
     fresh,
     token,
 )
-from localcloud import azure_registry, store
-from localcloud.azure_registry import Refused, Registry, Token, why_not
+from localcloud import azure, store
+from localcloud.azure import Refused, Registry, Token, why_not
 from localcloud.background import Background
 from localcloud.mqtt import codec as mq
 
@@ -46,7 +46,7 @@ EVENTS = "devices/%s/messages/events/" % DEVICE
 
 
 def test_the_vectors():
-    assert azure_registry.derive_key(GROUP_KEY, DEVICE) == DEVICE_KEY
+    assert azure.derive_key(GROUP_KEY, DEVICE) == DEVICE_KEY
     text = (
         "SharedAccessSignature sr=hub-7.azure-devices.net%2Fdevices%2Fsensor-01"
         "&sig=F%2BukFddcR5ten6V0w6W72dsp7rwHDMznYexYjkH9wHc%3D&se=1893456000"
@@ -255,7 +255,7 @@ def test_dps_lets_a_wrong_token_in_and_answers_401(fresh, options):
 def test_dps_compares_registration_ids_without_case(fresh):
     with fresh.raw() as raw:
         path = SCOPE + "/registrations/" + DEVICE.upper()
-        key = azure_registry.derive_key(GROUP_KEY, DEVICE.upper())
+        key = azure.derive_key(GROUP_KEY, DEVICE.upper())
         raw.connect(
             DEVICE,
             user=path + "/api-version=2019-03-31&ClientVersion=x%2F1",
@@ -296,7 +296,7 @@ def test_dps_says_disabled(fresh):
 
 
 def test_an_individual_enrolment_goes_before_the_group(fresh):
-    key = azure_registry.new_key()
+    key = azure.new_key()
     fresh.do(fresh.azure.enrol, DEVICE, {"kind": "device", "keys": [key], "device_id": "pump-1"})
     dps_refused(fresh)
     with fresh.dps(key=key) as client:
@@ -611,7 +611,7 @@ def test_answers_may_be_late(fresh):
     assert took(lambda: made.append(fresh.dps())) > 0.3
     with made[0] as client:
         assert took(lambda: register(client)) > 0.3
-    assert not any(azure.failures_left(place) for place in azure_rig.azure_module.FAULTS)
+    assert not any(azure.faults.left(place) for place in azure_rig.azure_module.FAULTS)
 
 
 def test_dps_may_answer_anything_on_command(fresh):
@@ -956,7 +956,7 @@ def test_everything_outlives_a_restart(tmp_path):
             return store.Store(str(tmp_path / "cloud.db"))
 
         kept = background.call(opened())
-        records = azure_registry.Records(kept)
+        records = azure.Records(kept)
 
         def started():
             registry = Registry([HUB], records=records)

@@ -21,8 +21,9 @@ import urllib.request
 
 import pytest
 from localcloud import azure as azure_module
-from localcloud import azure_files, pki, web
-from localcloud.azure_registry import derive_key
+from localcloud import pki, web
+from localcloud.azure import api as azure_files
+from localcloud.azure import derive_key
 from localcloud.background import Background
 from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw

@@ -14,6 +14,7 @@ message with the network stubbed out. Figures are this machine's at this moment:
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 import workshop
 from workshop import heap32, processes
 from localcloud import azure as azure_module
-from localcloud import azure_registry, pki
+from localcloud import pki
 from localcloud.background import Background
 from localcloud.mqtt import server as mqtt_server
 
@@ -36,8 +37,8 @@ RTT = 50  # ms
 DEVICE = "sensor-01"
 HUB = "hub-7.azure-devices.net"
 SCOPE = "0ne00ABCDEF"
-GROUP_KEY = azure_registry.base64.b64encode(bytes(range(64))).decode()
-KEY = azure_registry.derive_key(GROUP_KEY, DEVICE)
+GROUP_KEY = base64.b64encode(bytes(range(64))).decode()
+KEY = azure_module.derive_key(GROUP_KEY, DEVICE)
 REPEATS = 7
 
 TIMED = """

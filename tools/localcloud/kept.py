@@ -75,7 +75,7 @@ class Records:
 
     def __init__(self, table, store=NOWHERE, odd=None):
         self._table = table
-        self._store = store
+        self.store = store
         self._odd = odd or OddRows()
         self.durable = store.durable
         store.script(
@@ -86,7 +86,7 @@ class Records:
     def load(self, kind):
         """{key: value} of what can be read."""
         found = {}
-        for key, text in self._store.load(
+        for key, text in self.store.load(
             "SELECT key, value FROM %s WHERE kind = ?" % self._table, (kind,)
         ):
             with self._odd.telling("%s %s" % (kind, key)):
@@ -94,10 +94,10 @@ class Records:
         return found
 
     def save(self, kind, key, value):
-        self._store.write(
+        self.store.write(
             "INSERT OR REPLACE INTO %s VALUES (?, ?, ?)" % self._table,
             (kind, key, json.dumps(value)),
         )
 
     def drop(self, kind, key):
-        self._store.write("DELETE FROM %s WHERE kind = ? AND key = ?" % self._table, (kind, key))
+        self.store.write("DELETE FROM %s WHERE kind = ? AND key = ?" % self._table, (kind, key))

@@ -18,7 +18,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import time
@@ -26,10 +25,10 @@ import urllib.parse
 
 from aiohttp import web as http
 
-from . import pki, strict_json, web
-from .azure_registry import Refused, utc, why_not
-from .mqtt.server import Close
-from .refused import Refused as Failure
+from .. import pki, strict_json, web
+from ..mqtt.server import Close
+from ..refused import Refused as Failure
+from .model import Refused, utc, why_not
 
 ACCOUNT = "picolinkfiles.blob.core.windows.net"
 CONTAINER = "device-files"
@@ -282,7 +281,7 @@ class _Side:
                 if getattr(e, "retry_after", None) is not None:
                     headers["Retry-After"] = "%d" % e.retry_after
                 # Hub wraps the error of the service behind it.
-                inner = json.dumps(e.body())
+                inner = e.body().decode()
                 return web.json_answer(
                     {"Message": inner, "ExceptionMessage": ""}, e.status, headers
                 )

@@ -1,16 +1,9 @@
 """
-Azure's side: the provisioning service (DPS) and IoT Hub, as two services of the mock broker.
+Azure over MQTT: the provisioning service (DPS) and IoT Hub, as two services of the mock broker.
 
-Both stand on one azure_registry.Registry and are told apart by the user name of a CONNECT. They
-are as strict as the real ones are known to be; where that is not known, what is done here is said
-beside it.
-
-    azure = Azure(hubs=["localhost"], records=...)
-    azure.add_to(server)            # an mqtt_server.Server
-    azure_web.add_to(web, azure)    # the service-side interface, on a web.Web
-
-Part does this for the local cloud as a program. Failures on command: azure.fail(place, ...), what
-FAULTS names.
+Both stand on one model.Registry and are told apart by the user name of a CONNECT. They are as
+strict as the real ones are known to be; where that is not known, what is done here is said beside
+it.
 """
 
 import asyncio
@@ -24,368 +17,20 @@ import urllib.parse
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 
-from . import azure_files, azure_web, fault_values, pki
-from .azure_certificates import DPS_VERSION, FILTER, HUB_VERSION, Certificates, error_body
-from .azure_registry import (
-    Records,
-    Refused,
-    Registry,
-    load_json,
-    make_bag,
-    parse_bag,
-    why_not,
-)
-from .mqtt import codec as mq
-from .mqtt.server import Close, Service
-from .part import CloudError
-from .part import Part as CloudPart
+from .. import pki
+from ..mqtt import codec as mq
+from ..mqtt.server import Close, Service
+from .certificates import DPS_VERSION, FILTER, HUB_VERSION, error_body
+from .model import Refused, load_json, make_bag, parse_bag, why_not
 
 log = logging.getLogger("localcloud.azure")
 
-# What a server certificate must carry so that clients may call us by the real services' names.
-NAMES = (
-    "global.azure-devices-provisioning.net",
-    "*.azure-devices-provisioning.net",
-    "*.azure-devices.net",
-    "*.device.azure-devices.net",  # where TLS 1.3 is spoken
-    azure_files.ACCOUNT,
-)
-DPS_HOST = "global.azure-devices-provisioning.net"
 # The documents ask for skn=registration; Microsoft's Python client leaves it out and is let in.
 DPS_POLICIES = ("registration", None)
 KEEPALIVE_CAP = 1767  # seconds that Hub's load balancer lets a line be idle
 MAX_SUBSCRIPTIONS = 5
 METHOD_SIZE = 131072
-# Seconds by which a clock may be wrong: so long after its end a token still lets in, and so long a
-# connection lives on (5 to 10 minutes have been seen).
-GRACE = 300
-DAY = 86400  # seconds that a quota is for
-
-# Places where a failure can be ordered, and how it may look:
-#   connack (int)                  the CONNECT is refused with this code
-#   status (int), retry_after (s)  the request is answered so
-#   code (int)                     its six-digit error code, beside status
-#   failed (int)                   DPS: the registration has failed with this code
-#   body (JSON)                    DPS answers with this body; status then defaults to 200
-#   delay (s)                      the answer (CONNACK, SUBACK, PUBACK ...) comes that much later
-#   silent (true)                  the request is not answered
-#   close (true)                   the connection is closed instead
-#   accepted (true)                hub.certificate: "202" comes first
-#   chain (word)                   certificates: "none", "other" (another key's) or "garbage"
-#   word (text)                    the storage's own error code, beside status
-#   cut (int)                      the storage resets the connection after so many bytes of a body
-#   deaf (true)                    it takes them, and resets the connection instead of answering
-#   lost (true)                    it takes a block, says so, and forgets it
-FAULTS = {
-    "dps.connect": "connack delay silent close",
-    "dps.register": "status code body failed retry_after delay silent close",
-    "dps.poll": "status code body failed retry_after delay silent close",
-    "hub.connect": "connack delay silent close",
-    "hub.subscribe": "status delay silent close",
-    "hub.telemetry": "delay close",
-    "hub.twin.get": "status delay silent close",
-    "hub.twin.patch": "status delay silent close",
-    "hub.method": "close",
-    "dps.certificate": "chain",
-    "hub.certificate": "status code retry_after accepted chain delay silent close",
-    "hub.files.start": "status code retry_after close",
-    "hub.files.notify": "status code retry_after close",
-    "storage.block": "status word retry_after cut deaf lost close",
-    "storage.list": "status word retry_after cut deaf close",
-    "storage.blob": "status word retry_after cut deaf close",
-}
-
-
-class Part(CloudPart):
-    """Azure's share in the local cloud."""
-
-    key = "azure"
-    title = "Azure"
-
-    @staticmethod
-    def options(group):
-        group.add_argument(
-            "--azure-hubs",
-            default="localhost",
-            metavar="HOSTS",
-            help="names of the hubs that devices are assigned to, separated by commas, the first "
-            "for those whose enrolment says nothing else (default: %(default)s)",
-        )
-        group.add_argument(
-            "--azure-scope", metavar="ID", help="the ID scope (default: made up at first start)"
-        )
-        group.add_argument(
-            "--azure-group-key",
-            metavar="KEY",
-            help="key of the default enrolment group, base64 (default: made up at first start)",
-        )
-
-    @staticmethod
-    def names(options):
-        return list(NAMES) + options.azure_hubs.split(",")
-
-    def __init__(self, cloud):
-        super().__init__(cloud)
-        options = cloud.options
-        try:
-            self.azure = Azure(
-                options.azure_hubs.split(","),
-                trust=pki.truster(cloud.tls),
-                scope_id=options.azure_scope,
-                group_key=options.azure_group_key,
-                records=Records(cloud.store),
-            )
-        except Refused as e:
-            raise CloudError("--azure-group-key: %s" % e)
-        self.azure.add_to(cloud.mqtt)
-        azure_web.add_to(cloud.web, self.azure)
-        azure_files.add_to(cloud.web, self.azure)
-
-    def introduce(self):
-        entry = self.azure.ready()
-        where = self.cloud.mqtt_place()
-        return [
-            ("scope", "{scope_id}, provisioning at {dps_host}".format(**entry)),
-            ("group key", entry["group_key"]),
-            ("hub", "{} port {} with TLS".format(entry["hub_host"], where["port"])),
-        ]
-
-    def device(self):
-        entry = self.azure.ready()
-        return {
-            "service": "azure",
-            "id": entry["device_id"],
-            "scope": entry["scope_id"],
-            "key": entry["group_key"],
-            "ca": self.cloud.pki.ca_der,
-            "server": "{host}:{port}".format(**self.cloud.mqtt_place()),
-        }
-
-    def ready(self):
-        entry = self.azure.ready()
-        entry["service_url"] = azure_web.BASE
-        return entry
-
-
-class Fault:
-    """An ordered failure: what is to happen, how often still."""
-
-    def __init__(self, how, count, device):
-        self.how = how
-        self.count = count
-        self.device = device
-
-
-class Azure:
-    """
-    The two services, what they share, and what the service side may do.
-
-    hubs: host names; the first is where devices go unless their enrolment says otherwise.
-    retry_after: seconds DPS asks for between polls; polls: how many are answered "assigning".
-    refuse: "reply" or "connack": how DPS refuses a wrong token or an unknown registration. The
-    real one has been seen to let it in and answer 401; a refusal by CONNACK is documented, too.
-    filter_refusal: "close" or "suback": how Hub refuses a filter it doesn't know, or a sixth one.
-    quota: messages that a hub takes a day from all devices, 0 for any number; when they are used
-    up it lets nobody in. grace: seconds that a token is good for after its end. signed_for:
-    seconds that a device has for the upload of a file.
-    trust: called with the PEM of a certificate that TLS shall accept from a client.
-    """
-
-    def __init__(self, hubs=("localhost",), dps_host="localhost", trust=None, **registry):
-        self.registry = Registry(hubs, **registry)
-        self.dps_host = dps_host
-        self.trust = trust
-        self.retry_after = 1
-        self.polls = 0
-        self.refuse = "reply"
-        self.filter_refusal = "close"
-        self.quota = 0
-        self.grace = GRACE
-        self.signed_for = azure_files.SIGNED_FOR
-        self._spent = {}  # (hub, day) -> messages
-        self.feedback = []  # of cloud-to-device messages: {"device", "message", "status"}
-        self.events = asyncio.Event()  # set, and replaced, whenever telemetry came in
-        self.certificates = Certificates(self.registry)
-        self._faults = {}
-        self._rid = 0
-        self._calls = {}  # rid of a method -> (device id, future)
-        self.dps = Dps(self)
-        self.hub = Hub(self)
-        self.files = azure_files.Files(self)
-
-    def add_to(self, server):
-        server.add(self.dps)
-        server.add(self.hub)
-        for record in self.registry.enrolments.values():
-            self._trust(record)
-        self._trust({"ca": self.certificates.root_pem})
-
-    def ready(self):
-        """The part "azure" of the ready line."""
-        registry = self.registry
-        return {
-            "dps_host": self.dps_host,
-            "hub_host": registry.hubs[0],
-            "scope_id": registry.scope_id,
-            "group_key": registry.group_key,
-            "device_id": "sensor-01",
-        }
-
-    # ---- failures on command
-
-    def fail(self, place, count=1, device=None, **how):
-        """
-        Let the next `count` requests at `place` fail (None: all, until clear_faults()), those of
-        one device or of any. ValueError for what FAULTS doesn't know.
-        """
-        known = FAULTS.get(place)
-        if known is None:
-            raise ValueError("place: one of %s" % ", ".join(FAULTS))
-        if not how or not set(how) <= set(known.split()):
-            raise ValueError("at %s: %s" % (place, known))
-        fault_values.check(how, count)
-        self._faults.setdefault(place, []).append(Fault(how, count, device))
-
-    def failures_left(self, place):
-        """How many failures that were ordered there are still to come; None: without end."""
-        counts = [fault.count for fault in self._faults.get(place, ())]
-        return None if None in counts else sum(counts)
-
-    def clear_faults(self):
-        self._faults.clear()
-
-    def fault(self, place, device):
-        """What is to happen now, as given to fail(); {} for nothing. "close" is done here."""
-        for fault in self._faults.get(place, ()):
-            if fault.device not in (None, device):
-                continue
-            if fault.count is not None:
-                fault.count -= 1
-                if not fault.count:
-                    self._faults[place].remove(fault)
-            if fault.how.get("close"):
-                raise Close("closed on command at " + place)
-            return fault.how
-        return {}
-
-    # ---- quota
-
-    def spend(self, hub):
-        """A message for this hub: is it within the day's quota?"""
-        day = hub, int(self.now()) // DAY
-        self._spent[day] = self._spent.get(day, 0) + 1
-        return not self.quota or self._spent[day] <= self.quota
-
-    def spent_all(self, hub):
-        day = hub, int(self.now()) // DAY
-        return bool(self.quota) and self._spent.get(day, 0) >= self.quota
-
-    # ---- the service side
-
-    def enrol(self, name, record):
-        record = self.registry.enrol(name, record)
-        self._trust(record)
-        return record
-
-    def _trust(self, record):
-        pem = record.get("ca") or record.get("certificate")
-        if pem and self.trust is not None:
-            self.trust(pem)
-
-    def now(self):
-        return self.registry.now()
-
-    def move_clock(self, seconds):
-        """Let the cloud's clock go ahead by `seconds` in all; tokens that end by it do so now."""
-        self.registry.clock_offset = seconds
-        self.hub.end_expired()
-        self.dps.end_expired()
-
-    def create(self, device_id, options):
-        """An identity made without DPS: keys, or thumbprints, or the certificate (PEM)."""
-        prints = list(options.get("thumbprints") or ())
-        pem = options.get("certificate")
-        if pem:
-            certificate = x509.load_pem_x509_certificate(pem.encode())
-            prints.append(pki.thumbprint(certificate.public_bytes(serialization.Encoding.DER)))
-            self._trust(options)
-        keys = options.get("keys")
-        return self.registry.create(device_id, options.get("hub"), keys, prints)
-
-    def set_enabled(self, device, enabled):
-        device.record["enabled"] = bool(enabled)
-        self.registry.keep(device)
-        if not enabled:
-            self.hub.hang_up(device, "the device was disabled")
-
-    def revoke(self, device):
-        self.certificates.revoke(device)
-        self.hub.hang_up(device, "its certificates were revoked")
-
-    def remove(self, device):
-        self.registry.remove(device)
-        self.hub.hang_up(device, "the device was removed")
-
-    def set_desired(self, device, patch):
-        """Merge into the desired properties, tell the device if it listens; the new version."""
-        version = device.patch("desired", patch, preview=True)
-        self.registry.keep(device)
-        self.hub.send_desired(device, patch, version)
-        return version
-
-    async def invoke(self, device, name, payload, timeout=30):
-        """
-        Call a direct method; (status, payload) of the device's answer. payload: JSON value or
-        None for an empty body. Refused: 404 not connected or not listening, 504 no answer in time
-        (unconfirmed number), 413 too long.
-        """
-        body = b"" if payload is None else json.dumps(payload).encode()
-        if len(body) > METHOD_SIZE:
-            raise Refused(413, "a method's body has at most 128 KB")
-        client = self.hub.listener(device, Hub.METHODS, name)
-        if client is None:
-            raise Refused(404, "the device is not online", 404103)
-        self._rid += 1
-        rid = "%x" % self._rid
-        future = asyncio.get_running_loop().create_future()
-        self._calls[rid] = device, future
-        try:
-            client.publish("$iothub/methods/POST/%s/?$rid=%s" % (name, rid), body)
-            return await asyncio.wait_for(future, timeout)
-        except asyncio.TimeoutError:
-            raise Refused(504, "the device did not answer within %g s" % timeout, 504101)
-        finally:
-            del self._calls[rid]
-
-    def answer(self, device, rid, status, payload):
-        """A method's answer came; a second one, or one to nothing, is only counted."""
-        device.answers.append((rid, status))
-        asked, future = self._calls.get(rid, (None, None))
-        if asked is device and not future.done():
-            future.set_result((status, payload))
-
-    def send(self, device, body, properties, ack=None, life=None):
-        """Queue a cloud-to-device message (bytes); its record."""
-        self._report_gone(device)
-        message = self.registry.queue(device, body, properties, ack, life)
-        self.hub.send_messages(device)
-        return message
-
-    def _report_gone(self, device):
-        for message, word in self.registry.expire(device):
-            self.report(device, message, word)
-
-    def report(self, device, message, word):
-        """What became of a message, for those who asked with iothub-ack."""
-        wanted = {"full": True, "positive": word == "Success", "negative": word != "Success"}
-        if wanted.get(message["ack"]):
-            self.feedback.append({"device": device.id, "message": message["id"], "status": word})
-
-    def telemetry_came(self):
-        self.events.set()
-        self.events = asyncio.Event()
 
 
 class _Side(Service):
@@ -444,8 +89,7 @@ class _Side(Service):
 
     @staticmethod
     def refuse(client, why):
-        log.info("%r refused: %s", client, why)
-        return mq.NOT_AUTHORISED
+        raise Refused(401, why)
 
 
 class Dps(_Side):
@@ -487,15 +131,15 @@ class Dps(_Side):
             not self._ID.fullmatch(registration)
             or client.client_id.lower() != registration.lower()
         ):
-            return self.refuse(client, "client id and user name need one valid registration id")
+            self.refuse(client, "client id and user name need one valid registration id")
         if not self.VERSION.fullmatch(version):
-            return self.refuse(client, "api-version %r" % version)
+            self.refuse(client, "api-version %r" % version)
         client.data = {"id": registration, "name": None, "keys": None, "thumbprint": None}
         client.data["version"] = version
         why = self._why_not(client, scope, registration, password)
         if why is not None:
             if self.azure.refuse == "connack":
-                return self.refuse(client, why)
+                self.refuse(client, why)
             log.info("%r will be refused: %s", client, why)
             wrong = (401000, "Unauthorized") if password else (401002, "Invalid certificate.")
             client.data["refused"] = wrong
@@ -589,7 +233,7 @@ class Dps(_Side):
             else:
                 status, body = self._register(client, packet.payload)
         except Refused as e:
-            status, body = e.status, e.body()
+            status, body = e.status, e.details()
         if status == 202 and after is None:
             after = self.azure.retry_after
         topic = "$dps/registrations/res/%d/?$rid=%s" % (status, urllib.parse.quote(rid, ""))
@@ -716,16 +360,16 @@ class Hub(_Side):
         host, device_id, module, _, version, more = self._USER.fullmatch(client.user).groups()
         hub = self.hub_name(host)
         if module is not None or client.client_id != device_id:
-            return self.refuse(client, "the client id is the device id (modules are not served)")
+            self.refuse(client, "the client id is the device id (modules are not served)")
         if not Dps.VERSION.fullmatch(version):
-            return self.refuse(client, "api-version %r" % version)
+            self.refuse(client, "api-version %r" % version)
         if self.azure.spent_all(hub):
-            return self.refuse(client, "the day's quota of %s is used up" % hub)
+            self.refuse(client, "the day's quota of %s is used up" % hub)
         device = self.registry.find(device_id, hub)
         if device is None:
-            return self.refuse(client, "there is no such device in %s" % host)
+            self.refuse(client, "there is no such device in %s" % host)
         if not device.enabled:
-            return self.refuse(client, "the device is disabled")
+            self.refuse(client, "the device is disabled")
         client.data = {
             "host": hub,
             "id": device_id,
@@ -735,20 +379,20 @@ class Hub(_Side):
         }
         if password is None:
             if client.certificate is None:
-                return self.refuse(client, "neither token nor certificate")
+                self.refuse(client, "neither token nor certificate")
             if pki.thumbprint(client.certificate) not in device.thumbprints:
                 why, end = self.azure.certificates.why_not(device, client.certificate)
                 if why is not None:
-                    return self.refuse(client, why)
+                    self.refuse(client, why)
                 self.await_end(client, end)
             elif not pki.is_valid(client.certificate, self.azure.now()):
-                return self.refuse(client, "the certificate is not valid now")
+                self.refuse(client, "the certificate is not valid now")
         else:
             why = self._await_token(client, device, host, password)
             if why is not None:
-                return self.refuse(client, why)
+                self.refuse(client, why)
         if client.will is not None and self._events(client, client.will.topic) is None:
-            return self.refuse(client, "a will is telemetry: %r is not" % client.will.topic)
+            self.refuse(client, "a will is telemetry: %r is not" % client.will.topic)
         self._note_model(device, version, more)
         silence = client.keepalive * 1.5
         client.silence = min(silence or KEEPALIVE_CAP, KEEPALIVE_CAP)
@@ -919,7 +563,7 @@ class Hub(_Side):
                 more = "&$version=%d" % version
                 kept = self.registry.durable()
         except Refused as e:
-            status, body = e.status, json.dumps(e.body()).encode()
+            status, body = e.status, e.body()
         subscription = self._subscription(client, "res")
         if subscription is not None:
             quoted = urllib.parse.quote(rid, "")

@@ -9,7 +9,7 @@ days. What is ours: a request in a version that doesn't know of them is passed o
 is for the device id, whatever name the request asks for; a connection ends when its certificate
 does; the one before stays good until its own end; `replace` "*" with nothing to replace is 412001.
 
-Stands on cryptography and azure_registry; azure.py asks it.
+Stands on cryptography and model.py; wire.py asks it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from .azure_registry import Refused, load_json, utc
+from .model import Refused, load_json, utc
 
 DPS_VERSION = "2025-07-01-preview"  # of DPS; from it on a registration may hold a request
 HUB_VERSION = "2025-08-01-preview"  # of a hub; from it on certificates are renewed there
@@ -54,7 +54,7 @@ _PLACE = (
 
 class Certificates:
     """
-    registry: the azure_registry.Registry, whose clock counts. days: how long a certificate lives
+    registry: the model.Registry, whose clock counts. days: how long a certificate lives
     from now on; delay: seconds from a hub's 202 to its 200.
     """
 
@@ -374,7 +374,7 @@ def _refused(status, code, text, info=None):
 
 def error_body(refused):
     """The body of a hub's refusal."""
-    return dict(refused.body(), **getattr(refused, "more", {}))
+    return dict(refused.details(), **getattr(refused, "more", {}))
 
 
 def _is_request_id(text):

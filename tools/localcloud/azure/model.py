@@ -15,7 +15,12 @@ import secrets
 import time
 import urllib.parse
 
-from . import strict_json
+from .. import strict_json
+from ..clock import Clock
+from ..clock import utc as clock_utc
+from ..kept import NOWHERE, OddRows
+from ..kept import Records as AnyRecords
+from ..refused import Refused as AnyRefused
 
 TELEMETRY_KEPT = 10000  # messages of each device; the oldest go first
 C2D_PENDING = 50  # messages waiting for one device (IoT Hub, quotas)
@@ -29,47 +34,34 @@ FILTER_REFUSALS = ("close", "suback")  # how a hub says no to a filter
 INTEGERS = range(-(1 << 52), 1 << 52)
 
 
-class Records:
+class Records(AnyRecords):
     """JSON values by kind and key, and telemetry, in a store.Store."""
 
-    def __init__(self, store):
-        self._store = store
-        self.durable = store.durable
+    def __init__(self, store=NOWHERE):
+        self.odd = OddRows()  # of the store, which could not be read
+        super().__init__("azure_records", store, self.odd)
         store.script(
             """
-            CREATE TABLE IF NOT EXISTS azure_records (
-                kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
-                PRIMARY KEY (kind, key)) WITHOUT ROWID;
             CREATE TABLE IF NOT EXISTS azure_telemetry (
                 device TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL,
                 body BLOB NOT NULL, properties TEXT NOT NULL, PRIMARY KEY (device, number));
             """
         )
 
-    def load(self, kind):
-        rows = self._store.load("SELECT key, value FROM azure_records WHERE kind = ?", (kind,))
-        return {key: json.loads(value) for key, value in rows}
-
-    def save(self, kind, key, value):
-        self._store.write(
-            "INSERT OR REPLACE INTO azure_records VALUES (?, ?, ?)", (kind, key, json.dumps(value))
-        )
-
-    def drop(self, kind, key):
-        self._store.write("DELETE FROM azure_records WHERE kind = ? AND key = ?", (kind, key))
-
     def load_telemetry(self, device, count):
         """The newest (number, at, body, properties), oldest of them first."""
-        rows = self._store.load(
+        rows = self.store.load(
             "SELECT number, at, body, properties FROM azure_telemetry WHERE device = ?"
             " ORDER BY number DESC LIMIT ?",
             (device, count),
         )
-        return [(n, at, bytes(body), json.loads(bag)) for n, at, body, bag in reversed(rows)]
+        return [
+            (n, at, bytes(body), strict_json.loads(bag)) for n, at, body, bag in reversed(rows)
+        ]
 
     def add_telemetry(self, device, message, oldest):
         number, at, body, properties = message
-        self._store.write(
+        self.store.write(
             "INSERT OR REPLACE INTO azure_telemetry VALUES (?, ?, ?, ?, ?)",
             (device, number, at, body, json.dumps(properties)),
         )
@@ -77,27 +69,28 @@ class Records:
             self.drop_telemetry(device, oldest)
 
     def drop_telemetry(self, device, oldest):
-        self._store.write(
+        self.store.write(
             "DELETE FROM azure_telemetry WHERE device = ? AND number < ?", (device, oldest)
         )
 
 
-class Refused(Exception):
+class Refused(AnyRefused):
     """What the service answers instead: status, its six-digit error code and the text."""
 
     def __init__(self, status, text, code=None):
-        self.status = status
-        self.code = code or status * 1000 + 4
-        super().__init__(text)
+        super().__init__(status, text, code=code or status * 1000 + 4)
 
-    def body(self):
-        """The error body of DPS and Hub (JSON object); every one has a tracking id of its own."""
+    def details(self):
+        """The error of DPS and Hub (JSON object); every one has a tracking id of its own."""
         return {
             "errorCode": self.code,
             "trackingId": secrets.token_hex(16),
             "message": str(self),
             "timestampUtc": utc(time.time()),
         }
+
+    def body(self):
+        return json.dumps(self.details()).encode()
 
 
 # ---- keys and tokens (1.2, 1.3)
@@ -207,8 +200,8 @@ def make_bag(properties):
 
 
 def utc(seconds):
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return "%s.%07dZ" % (text, seconds % 1 * 10**7)
+    """Seconds since 1970 as Azure writes a time."""
+    return clock_utc(seconds, 7)
 
 
 # ---- twins (1.8)
@@ -326,7 +319,7 @@ class Device:
 class Registry:
     """
     scope_id: of the provisioning service; made up once and kept when None. hubs: host names of the
-    hubs devices may be assigned to. clock: seconds since 1970; clock_offset is added to it.
+    hubs devices may be assigned to. records: Records; else nothing is kept. clock: a Clock.
 
     enrolments: {name: record}. A record has "kind" (one of the names below), "enabled" and
         group:       keys                      symmetric group
@@ -338,19 +331,21 @@ class Registry:
     credential_policy ("default": who asks for a certificate gets one; None: nobody does).
     """
 
-    def __init__(self, hubs, scope_id=None, group_key=None, records=None, clock=time.time):
+    def __init__(self, hubs, scope_id=None, group_key=None, records=None, clock=None):
         self.hubs = [host.lower() for host in hubs]
-        self.records = records
-        self.clock = clock
-        self.clock_offset = 0
-        self.enrolments = self._load("enrolment")
-        self.devices = {key: Device(record) for key, record in self._load("device").items()}
-        if records is not None:
-            for device in self.devices.values():
+        self.records = records = records or Records()
+        self.clock = clock or Clock()
+        self.durable = records.durable  # what an acknowledgement must wait for: a future or None
+        self.enrolments = records.load("enrolment")
+        self.devices = {}
+        for key, record in records.load("device").items():
+            with records.odd.telling("device " + key):
+                device = Device(record)
                 device.telemetry.extend(records.load_telemetry(device.id, TELEMETRY_KEPT))
                 if device.telemetry:
                     device.received = device.telemetry[-1][0]
-        self.settings = self._load("setting")
+                self.devices[key] = device
+        self.settings = records.load("setting")
         # What was made up at the first start is found again at the next.
         self.scope_id = self._setting(
             "scope_id", scope_id, lambda: "0ne" + secrets.token_hex(4).upper()
@@ -364,30 +359,15 @@ class Registry:
         self.policies = {"device": self._setting("policy_key", None, new_key)}
 
     def now(self):
-        return self.clock() + self.clock_offset
+        return self.clock.now()
 
     # ---- what is kept
-
-    def _load(self, kind):
-        return self.records.load(kind) if self.records is not None else {}
-
-    def _save(self, kind, key, value):
-        if self.records is not None:
-            self.records.save(kind, key, value)
-
-    def _drop(self, kind, key):
-        if self.records is not None:
-            self.records.drop(kind, key)
-
-    def durable(self):
-        """What an acknowledgement must wait for: a future or None."""
-        return self.records.durable() if self.records is not None else None
 
     def _setting(self, name, given, make):
         value = given or self.settings.get(name) or make()
         if self.settings.get(name) != value:
             self.settings[name] = value
-            self._save("setting", name, value)
+            self.records.save("setting", name, value)
         return value
 
     def setting(self, name, make):
@@ -396,7 +376,7 @@ class Registry:
 
     def keep(self, device):
         """The device's record was changed: store it."""
-        self._save("device", self.key(device.hub, device.id), device.record)
+        self.records.save("device", self.key(device.hub, device.id), device.record)
 
     # ---- enrolments
 
@@ -426,13 +406,13 @@ class Registry:
             raise Refused(400, "hub: one of %s" % ", ".join(self.hubs))
         check_twin(record["desired"])
         self.enrolments[name] = record
-        self._save("enrolment", name, record)
+        self.records.save("enrolment", name, record)
         return record
 
     def unenrol(self, name):
         if self.enrolments.pop(name, None) is None:
             raise Refused(404, "there is no enrolment %r" % name)
-        self._drop("enrolment", name)
+        self.records.drop("enrolment", name)
 
     def individual(self, registration_id):
         """(name, record) of an individual enrolment, which goes before every group, or None."""
@@ -507,9 +487,8 @@ class Registry:
 
     def remove(self, device):
         del self.devices[self.key(device.hub, device.id)]
-        self._drop("device", self.key(device.hub, device.id))
-        if self.records is not None:
-            self.records.drop_telemetry(device.id, device.received + 1)
+        self.records.drop("device", self.key(device.hub, device.id))
+        self.records.drop_telemetry(device.id, device.received + 1)
 
     def assign(self, name, registration_id, keys, thumbprints, payload):
         """
@@ -563,8 +542,7 @@ class Registry:
         device.received += 1
         message = (device.received, self.now(), body, properties)
         device.telemetry.append(message)
-        if self.records is not None:
-            self.records.add_telemetry(device.id, message, device.telemetry[0][0])
+        self.records.add_telemetry(device.id, message, device.telemetry[0][0])
 
     def queue(self, device, body, properties, ack=None, life=None):
         """Put a message (bytes) into the device's queue; its record. Refused when it is full."""

@@ -5,7 +5,7 @@ names follow the real services' REST APIs where they have one. Bodies are JSON. 
 the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
 
     GET    /enrollments                        all of them, {name: record}
-    PUT    /enrollments/{name}                 add or replace; kinds: azure_registry.Registry
+    PUT    /enrollments/{name}                 add or replace; kinds: model.Registry
     DELETE /enrollments/{name}
     GET    /devices                            what is known about each
     GET    /devices/{id}
@@ -22,8 +22,6 @@ the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
     POST   /twins/{id}/methods                 {"methodName", "payload",
                                                "responseTimeoutInSeconds"} -> {"status", "payload"}
     GET    /feedback                           what became of cloud-to-device messages
-    POST   /faults                             {"place", "count", "device", and azure.FAULTS' ways}
-    DELETE /faults
     POST   /settings                           {"retry_after", "polls", "refuse", "filter_refusal",
                                                "quota", "grace", "signed_for", "clock_offset",
                                                "certificate_days", "certificate_delay"}
@@ -32,10 +30,9 @@ the real ones do: {"errorCode", "trackingId", "message", "timestampUtc"}.
 import asyncio
 import json
 
-from . import strict_json, web
-from .azure_registry import FILTER_REFUSALS, REFUSALS, Refused
+from .. import web
+from .model import FILTER_REFUSALS, REFUSALS, Refused
 
-BASE = web.CONTROL + "/azure"
 LONGEST_WAIT = 60  # seconds for one request for telemetry
 LONGEST_METHOD = 3600
 SETTINGS = {
@@ -53,57 +50,50 @@ SETTINGS = {
 WORDS = {"refuse": REFUSALS, "filter_refusal": FILTER_REFUSALS}
 
 
-def add_to(site, azure):
-    """Add the paths to a web.Web. azure: an azure.Azure."""
-    side = _Side(azure)
-    for method, path, handler in (
-        ("GET", "/enrollments", side.enrolments),
-        ("PUT", "/enrollments/{name}", side.enrol),
-        ("DELETE", "/enrollments/{name}", side.unenrol),
-        ("GET", "/devices", side.devices),
-        ("GET", "/devices/{id}", side.device),
-        ("PUT", "/devices/{id}", side.put_device),
-        ("DELETE", "/devices/{id}", side.remove_device),
-        ("GET", "/devices/{id}/certificates", side.certificates),
-        ("POST", "/devices/{id}/certificates/revoke", side.revoke),
-        ("GET", "/devices/{id}/messages/events", side.telemetry),
-        ("POST", "/devices/{id}/messages/deviceBound", side.send),
-        ("GET", "/devices/{id}/messages/deviceBound", side.waiting),
-        ("GET", "/twins/{id}", side.twin),
-        ("PATCH", "/twins/{id}", side.patch_twin),
-        ("POST", "/twins/{id}/methods", side.invoke),
-        ("GET", "/feedback", side.feedback),
-        ("POST", "/faults", side.fault),
-        ("DELETE", "/faults", side.no_faults),
-        ("POST", "/settings", side.settings),
-    ):
-        site.control(method, "/azure" + path, _answering_refusals(handler))
+def _as_azure(handler):
+    """What is wrong with a request is told as the service words it."""
 
-
-def _answering_refusals(handler):
     async def answer(request):
         try:
             return await handler(request)
-        except Refused as e:
-            return web.json_answer(e.body(), e.status)
         except (ValueError, TypeError, KeyError) as e:
-            return web.json_answer(Refused(400, "bad request: %s" % e).body(), 400)
+            raise Refused(400, "bad request: %s" % e)
 
     return answer
 
 
 async def _body(request):
-    text = await request.text()
-    body = strict_json.loads(text) if text else {}
-    if not isinstance(body, dict):
-        raise Refused(400, "the body is a JSON object")
-    return body
+    return await web.read_object(request) if await request.read() else {}
 
 
-class _Side:
+class Control:
+    """The control paths for a part.Azure."""
+
     def __init__(self, azure):
         self.azure = azure
         self.registry = azure.registry
+
+    def paths(self):
+        handlers = (
+            ("GET", "/enrollments", self.enrolments),
+            ("PUT", "/enrollments/{name}", self.enrol),
+            ("DELETE", "/enrollments/{name}", self.unenrol),
+            ("GET", "/devices", self.devices),
+            ("GET", "/devices/{id}", self.device),
+            ("PUT", "/devices/{id}", self.put_device),
+            ("DELETE", "/devices/{id}", self.remove_device),
+            ("GET", "/devices/{id}/certificates", self.certificates),
+            ("POST", "/devices/{id}/certificates/revoke", self.revoke),
+            ("GET", "/devices/{id}/messages/events", self.telemetry),
+            ("POST", "/devices/{id}/messages/deviceBound", self.send),
+            ("GET", "/devices/{id}/messages/deviceBound", self.waiting),
+            ("GET", "/twins/{id}", self.twin),
+            ("PATCH", "/twins/{id}", self.patch_twin),
+            ("POST", "/twins/{id}/methods", self.invoke),
+            ("GET", "/feedback", self.feedback),
+            ("POST", "/settings", self.settings),
+        )
+        return [(method, path, _as_azure(handler)) for method, path, handler in handlers]
 
     def _device(self, request):
         return self.registry.get(request.match_info["id"])
@@ -248,16 +238,6 @@ class _Side:
         return web.json_answer({"status": status, "payload": payload})
 
     # ---- what only a test may do
-
-    async def fault(self, request):
-        body = await _body(request)
-        place, count = body.pop("place", None), body.pop("count", 1)
-        self.azure.fail(place, count, body.pop("device", None), **body)
-        return web.json_answer({})
-
-    async def no_faults(self, request):
-        self.azure.clear_faults()
-        return web.json_answer({})
 
     async def settings(self, request):
         for name, value in (await _body(request)).items():
