@@ -27,6 +27,7 @@ def make(device, settings):
     client.ca = settings["ca"]
     client.tls = bool(client.ca)
     client.server = settings.get("server")
+    client.certificate_file = settings.get("certificate_file")
     if settings.get("model"):
         client.setModelData(settings["model"])
     client.setQosLevel(1)

@@ -49,6 +49,7 @@ _SERVICES = {
                 "key_kind": _TEXT,
                 "cert": _TEXT,
                 "key_file": _TEXT,
+                "certificate_file": _TEXT,
                 "ca": _TEXT,
                 "server": _HOST,
                 "model": _TEXT,

@@ -10,6 +10,8 @@
 # what a device is made of), iotc_dps.py (registers it) and iotc_reasons.py (says what is wrong)
 # are let go after use. iotc_twin.py and iotc_limits.py are about properties, iotc_preview.py
 # speaks the conventions of programs written before July 2020; they stay once they are used.
+# iotc_certificates.py is there for a device whose certificate Azure issues: while it connects, and
+# while a certificate is renewed.
 
 import gc
 import sys
@@ -67,8 +69,8 @@ _SENT_EVENTS = const(32)  # messages of which MessageSent is still to tell
 _KEEPALIVE_MAX = const(1177)  # s; Hub closes after 1767, whatever a device asked for
 _TWIN_RETRY_MS = const(500)  # doubled for each request in vain, up to 64 s
 _TWIN_RETRY_SHIFT = const(7)
+_LOOK_MS = const(60000)  # from one look whether a certificate is to be renewed to the next
 
-_API_VERSION = "2021-04-12"
 _DPS_API_VERSION = "2019-03-31"
 _PROPERTY_EVENT = "PropertiesUpdated"
 _SETTINGS = "Settings"  # how its name began in 2018
@@ -200,6 +202,9 @@ class Device:
     max_packet  bytes of the largest message taken in: raise it for a large twin
     convention  "A" (2018), "B" (Plug and Play preview) or "C" (today). on("SettingsUpdated")
                 means A; setInterfaces(), or a model of "__iot:interfaces", means B
+    certificate_file  name of a file, for a device that signs in to its hub with a certificate
+                which Azure issues to it (a preview part of Azure). Key and certificate are kept
+                there; keyORCert is then for DPS alone. See docs/azure.md
     tls         False only for a test server on this machine: tokens travel in clear
 
     error: the last failure, an exception whose text says what to do; None after a success.
@@ -213,6 +218,7 @@ class Device:
     timeout = 60
     max_packet = 4096
     convention = "C"
+    certificate_file = None
     tls = True
     error = None
     dps_payload = None
@@ -241,6 +247,9 @@ class Device:
     _patience = _PATIENCE  # so many of them lead to DPS
     _shortages = 0  # messages in a row that didn't fit into memory
     _calling = False  # a callback of the program is running
+    _api = "2021-04-12"  # the hub's version
+    _issued = None  # what iotc_certificates knows of the one in use
+    _look = None  # when (ticks_ms) it is to look whether that has to be renewed
 
     # The conversation with the hub.
     _old = None  # iotc_preview, for conventions A and B
@@ -443,7 +452,8 @@ class Device:
             elif self._at:
                 if self._due is not None and time.ticks_diff(self._due, time.ticks_ms()) <= 0:
                     self.getDeviceProperties()
-                worked = self._hub.do_next(wait_ms)
+                busy = self._look is not None and self._see_to_certificate()
+                worked = self._hub.do_next(0 if busy else wait_ms) or busy
             elif self._state == _STARTING:
                 # An exception such as KeyboardInterrupt ended the task: once more from its start.
                 self._task = self._connect(not self._host)
@@ -487,23 +497,43 @@ class Device:
 
     def _connect(self, ask):
         # A generator of do_next()'s results; raises what went wrong. ask: DPS, for the hub.
-        if ask:
-            self._asked = True
+        new = False
+        if self.certificate_file:
+            new = yield from load_once("iotc_certificates").provide(self, ask)
+        elif ask:
             yield from self._register()
-            # The link to DPS has just been let go. The hub's needs the same large pieces.
-            gc.collect()
-        if self._at != self._host:
+        # The link to DPS has just been let go. The hub's needs the same large pieces.
+        gc.collect()
+        if new or self._at != self._host:
             self._lead_to_hub()
 
-    def _register(self):
-        # DPS says which hub is ours. Its link and code are held by this generator only.
+    def _see_to_certificate(self):
+        # One step, if it is time; returns whether something was done. Where there is no memory for
+        # it the connection goes on, and it is tried later.
+        if time.ticks_diff(self._look, time.ticks_ms()) > 0:
+            return False
+        self._look = time.ticks_add(time.ticks_ms(), _LOOK_MS)
+        try:
+            import iotc_certificates
+
+            return iotc_certificates.step(self)
+        except MemoryError as e:
+            self._fail(e)
+            return False
+
+    def _register(self, version=_DPS_API_VERSION, csr=None):
+        # DPS says which hub is ours. Its link and code are held by this generator only. Returns
+        # the chain of certificates that csr, a request, has asked for.
         if not self._scope:
             raise ValueError("scopeId: missing, and no hostName")
+        self._asked = True
         name = self._scope + "/registrations/" + self._name
         link = self._link(
-            self._dps, self._name, name + "/api-version=" + _DPS_API_VERSION, name, "registration"
+            self._dps, self._name, name + "/api-version=" + version, name, "registration"
         )
         body = {"registrationId": self._name}
+        if csr:
+            body["csr"] = csr
         if self._model:
             body["data" if self.convention == "A" else "payload"] = self._model
         # A busy service takes most of a minute to let a device in. That is the link's to wait for;
@@ -514,13 +544,14 @@ class Device:
                 if link.error:
                     raise link.error
             register = load_once("iotc_dps").register
-            host, self._id = yield from register(link, json_text.dumps(body), self)
+            host, self._id, chain = yield from register(link, json_text.dumps(body), self)
         finally:
             link.disconnect(0)
         if host != self._host:
             self._accepted = False
         self._host = host
         self._failures = 0
+        return chain
 
     def _lead_to_hub(self):
         host = self._host
@@ -528,7 +559,7 @@ class Device:
         self._events = self._json = _EVENTS % self._id
         if self.convention == "C":
             self._json += _JSON_BAG
-            user += _API_VERSION
+            user += self._api
             if "modelId" in self._model:
                 user += "&model-id=" + quote(self._model["modelId"])
         else:
@@ -540,6 +571,7 @@ class Device:
         if self._hub:
             # What the old link still held goes with the new one.
             self._hub.discard(link)
+            self._hub.disconnect(0)
         link.set_callback(self._on_message)
         link.on_up = self._on_up
         link.on_down = self._on_down
@@ -552,18 +584,21 @@ class Device:
         # A link to host, or to `server` in its place, that signs a new token for each connection.
         # policy: "registration" for DPS, None for a hub.
         resource = quote(resource)
+        key, cert = self._key, self._cert
+        if self.certificate_file and not policy:
+            key, cert = None, (self.certificate_file, self.certificate_file)
 
         def credentials():
-            if not self._key:
+            if not key:
                 return user, None
             end = unix_time() + self._lifetime
-            return user, token(self._key, resource, end, policy), self._lifetime
+            return user, token(key, resource, end, policy), self._lifetime
 
         ssl = None
         if self.tls:
             ssl = {"ca": self.ca, "server_hostname": host.split(":")[0]}
-            if self._cert:
-                ssl["cert"], ssl["key"] = self._cert
+            if cert:
+                ssl["cert"], ssl["key"] = cert
         path = "/$iothub/websocket" if self.websocket else None
         return MQTTLink(
             client_id,
@@ -692,7 +727,9 @@ class Device:
         self._hub.backoff_max_ms = MQTTLink.backoff_max_ms * _SLOWER_MAX
         try:
             refused = load_once("iotc_reasons").refused
-            return MQTTException(refused(self._host, not self._key, self._accepted))
+            return MQTTException(
+                refused(self._host, self.certificate_file or not self._key, self._accepted)
+            )
         except (ImportError, MemoryError):
             return e
 

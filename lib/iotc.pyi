@@ -115,6 +115,7 @@ class Device:
     timeout: float
     max_packet: int
     convention: Literal["A", "B", "C"]
+    certificate_file: str | None
     tls: bool
     server: Server | None
     websocket: bool | None

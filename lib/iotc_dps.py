@@ -29,7 +29,8 @@ _ALLOCATION_FAILED = const(400207)
 
 def register(link, body, pace):
     """
-    A generator of link.do_next()'s results that registers a device and returns (hub, device id).
+    A generator of link.do_next()'s results that registers a device and returns (hub, device id,
+    chain of certificates if there was a request for one in body, else None).
 
     link: an MQTTLink to DPS, connected and not yet used. body: the request, JSON text. pace: an
     object whose _wait says how many ms the next step may wait; what a custom allocation has sent
@@ -50,7 +51,7 @@ def register(link, body, pace):
 
 
 def _converse(link, body, pace, answers):
-    # Asks until DPS has decided; returns (hub, device id).
+    # Asks until DPS has decided; returns what register() does.
     request = _PUT, body, ""
     failed = busy = 0
     said = None
@@ -143,7 +144,7 @@ def _assigned(state, pace, code):
             " the device to a hub with the classic profile" % (hub, profile)
         )
     pace.dps_payload = state.get("payload")
-    return hub, device_id
+    return hub, device_id, state.get("issuedCertificateChain")
 
 
 def _is_temporary(code):

@@ -296,10 +296,12 @@ class Upload:
     def _ask_hub(self, path, value):
         device = self._device
         host = device.getHostName()
-        session = self._lead_to(host, device._cert)
+        # A device to which Azure issues its certificate is known at the hub by that, and only so.
+        issued = device.certificate_file
+        session = self._lead_to(host, (issued, issued) if issued else device._cert)
         id = quote(device._id)
         headers = {}
-        if device._key:
+        if device._key and not issued:
             end = unix_time() + device._lifetime
             headers["Authorization"] = token(device._key, quote(host + "/devices/") + id, end)
         body = json_text.dumps(value)

@@ -601,6 +601,8 @@ class MQTTLink(MQTTClient):
             if heir:
                 heir._window.extend(window)
                 heir._free = 0
+                # As with new credentials: until it is up QoS 0 is kept, too.
+                heir._holding = self._state >= _UP
                 heir._qos2 = self._qos2
             self._window = []
             self._sent = 0

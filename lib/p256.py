@@ -6,11 +6,11 @@ that never leaves it, a signature, and a PKCS#10 request. MicroPython's `tls` ha
 this file does, on big ints, `hashlib.sha256` and `os.urandom` alone. Import it when you need it
 and let it go afterwards.
 
-Everything slow is a generator: a `yield` after each bit of arithmetic, the result as its return
-value: `key = yield from p256.new_key()`, or `p256.run(p256.new_key())` in a program that may
-wait. A key and its request are 225 steps. Most of them double a point and add another, 19 modular
-multiplications; the longest, twice to three times that, draws the signature's nonce with ten
-hashes (tools/bench_p256.py measures them).
+Everything slow is a generator: it yields True after each bit of arithmetic, the result is its
+return value: `key = yield from p256.new_key()`, or `p256.run(p256.new_key())` in a program that
+may wait. A key and its request are 225 steps. Most of them double a point and add another, 19
+modular multiplications; the longest, twice to three times that, draws the signature's nonce with
+ten hashes (tools/bench_p256.py measures them).
 
 Side channels. Every scalar takes the same 63 doublings and 63 additions (signed comb, no zero
 digit), the point starts with random projective coordinates, inverses are Fermat powers of
@@ -119,7 +119,7 @@ def multiply(k):
     for j in range(62, -1, -1):
         x, y, z = _double(x, y, z)
         x, y, z = _add(x, y, z, _column(bits, j))
-        yield
+        yield True
     z = yield from _inverse(z, P)
     zz = z * z % P
     x = x * zz % P
@@ -139,7 +139,7 @@ def sign(d, digest):
         raise ValueError("sign() takes a secret of 1 to N - 1 and a SHA-256 digest of 32 bytes")
     h = int.from_bytes(digest, "big") % N
     for k in _nonces(d, h):
-        yield
+        yield True
         r = (yield from multiply(k))[0] % N
         blind = _random(N)
         s = yield from _inverse(k * blind % N, N)
@@ -250,7 +250,7 @@ def _inverse(a, m):
             r = r * r % m
             if byte >> i & 1:
                 r = r * a % m
-        yield
+        yield True
     return r
 
 

@@ -3,7 +3,7 @@ from typing import Generator, TypeVar
 _T = TypeVar("_T")
 # A point of the curve: its two coordinates.
 Point = tuple[int, int]
-Steps = Generator[None, None, _T]
+Steps = Generator[bool, None, _T]
 
 P: int
 N: int

@@ -131,6 +131,7 @@ SERVICES = (
         resident=("iotc", "iotc_wire"),
         inner=(
             "iotc_wire",
+            "iotc_certificates",
             "iotc_constants",
             "iotc_dps",
             "iotc_limits",
@@ -140,6 +141,7 @@ SERVICES = (
             "iotc_twin",
         ),
         seldom=(
+            "iotc_certificates",
             "iotc_constants",
             "iotc_dps",
             "iotc_limits",

@@ -33,7 +33,7 @@ def test_register_wait_poll_assigned(board):
         (202, "&retry-after=5", ASSIGNING),
         (200, "", ASSIGNED),
     )
-    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"]
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1", None]
     register, poll, again = asked
     assert register[1:4] == ["$dps/registrations/PUT/iotdps-register/?$rid=0", BODY, 1]
     head = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=%d&operationId=4.d0%%2Fa6%%2Bx"
@@ -54,7 +54,7 @@ def test_retry_after_is_kept_whole_and_is_two_seconds_without(board, more, ms):
 
 def test_an_assignment_may_come_at_once(board):
     got, asked = talk(board, (200, "", ASSIGNED))
-    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"] and len(asked) == 1
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1", None] and len(asked) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -53,6 +53,25 @@ device.disconnect()
     assert plain["$.ct"] == "application/json"
 
 
+def test_a_certificate_that_azure_issues(board, place, tmp_path):
+    """Azure knows the device by it from then on: by the group's key it would be refused."""
+    file = tmp_path / "issued.pem"
+    for number in range(2):
+        board.run(
+            PRELUDE
+            + """
+device.send({"celsius": 20})
+step(lambda: not device.pending)
+device.disconnect()
+""",
+            SETTINGS=dict(place.settings, certificate_file=str(file)),
+        )
+        place.wait(number + 1)
+    known = place.world.control("GET", "/azure/devices/%s/certificates" % place.name)
+    assert len(known["issued"]) == 1 and known["used"] == known["issued"]
+    assert b"BEGIN EC PRIVATE KEY" in file.read_bytes()
+
+
 def test_a_component_s_command_setting_and_report(board, place):
     program = board.start(
         PRELUDE

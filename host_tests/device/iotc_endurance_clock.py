@@ -18,5 +18,7 @@ class time:
     ticks_diff = _real.ticks_diff
     sleep_ms = _real.sleep_ms
     ticks_us = _real.ticks_us
+    def mktime(parts):
+        return _real.mktime(parts) - (946684800 if EPOCH == 2000 else 0)
 
 sys.modules["time"] = time
