@@ -148,7 +148,7 @@ class IOTCallbackInfo:
     message JSON can't hold. setCallback(f): f() is called once the answer is on its way.
     """
 
-    responseCode = responseMessage = callback = None
+    responseCode = responseMessage = callback = _raised = None
 
     def __init__(
         self, client, eventName, payload, tag, statusCode, interface=None, messageId=None
@@ -641,7 +641,9 @@ class Device:
 
     def _on_ack(self, pid, code):
         if pid in self._waiting:
-            self._call("MessageSent", self._waiting.pop(pid), None, code)
+            # If the program can't be told for lack of memory, the link delivers this again.
+            self._call("MessageSent", self._waiting[pid], None, code)
+            self._waiting.pop(pid, None)
         elif pid == self._subscribing:
             if code <= _GRANTED_MAX:
                 self._on_subscribed()
@@ -840,16 +842,22 @@ class Device:
             # Answers don't wait until the hub has taken the program's messages.
             full = shown is _OURS and self._hub.inflight >= _WINDOW
             pid = self._hub.publish(topic, msg, False, 0 if full else self._qos)
+            if shown is not _OURS and self._on.get("MessageSent"):
+                if len(self._waiting) > _SENT_EVENTS:
+                    self._waiting.clear()
+                if key or pid:
+                    self._waiting[key or pid] = shown
+                else:
+                    self._call("MessageSent", shown, None, 0)
         except Exception as e:
             return self._fail(e)
-        if shown is not _OURS and self._on.get("MessageSent"):
-            if len(self._waiting) > _SENT_EVENTS:
-                self._waiting.clear()
-            if key or pid:
-                self._waiting[key or pid] = shown
-            else:
-                self._call("MessageSent", shown, None, 0)
         return 0
+
+    def _answer(self, topic, msg, twin=False):
+        # What the hub waits for. Where there is no memory to send it, the connection ends, so that
+        # the hub does not wait in vain.
+        if self._send(topic, msg, twin=twin) == _COMMUNICATION_ERROR:
+            self._out_of_memory()
 
     # -- receiving
 
@@ -878,7 +886,7 @@ class Device:
             self._on_method(path[len(_METHODS) : -1], query[len("$rid=") :], msg)
         elif path.startswith(_DESIRED):
             # $iothub/twin/PATCH/properties/desired/?$version=<n>
-            self._on_patch(json_text.loads(msg))
+            self._on_patch(json_text.receive(msg))
         elif path.startswith(_RESULTS):
             # $iothub/twin/res/<status>/?$rid=<rid>
             status = int(path[len(_RESULTS) :].split("/")[0])
@@ -893,12 +901,13 @@ class Device:
         else:
             self._fail("twin: the hub answered %d" % status)
         if rid in self._waiting:
-            self._call("MessageSent", self._waiting.pop(rid), None, status)
+            self._call("MessageSent", self._waiting[rid], None, status)
+            self._waiting.pop(rid, None)
         elif status >= _STATUS_BUSY:
             # A busy hub is asked later. An acknowledgement it refused follows from the twin, too.
             self._ask_for_twin_later()
         elif msg and not status:
-            self._on_twin(json_text.loads(msg))
+            self._on_twin(json_text.receive(msg))
 
     def _on_twin(self, twin):
         desired = twin["desired"]
@@ -923,7 +932,7 @@ class Device:
             import iotc_twin
 
             for acks in iotc_twin.tell(self, desired, version, reported):
-                self._send(_TWIN_REPORT, acks, twin=True)
+                self._answer(_TWIN_REPORT, acks, True)
 
     def _on_property(self, component, name, value):
         # Tells the program of a desired value; returns the IOTCallbackInfo.
@@ -935,7 +944,7 @@ class Device:
         answer = "not JSON"
         info = None
         try:
-            args = json_text.loads(msg) if msg else None
+            args = json_text.receive(msg) if msg else None
             if name.startswith("$iotin:"):
                 # Preview: $iotin:<interface>*<command>
                 name = name[len("$iotin:") :]
@@ -949,14 +958,14 @@ class Device:
         except (ValueError, AttributeError) as e:
             self._fail(e)
         answer = "" if answer is None else json_text.dumps(answer)
-        self._send(_METHOD_ANSWER % (code, rid), answer)
+        self._answer(_METHOD_ANSWER % (code, rid), answer)
         if info and info.callback:
             self._run(info.callback)
 
     def _on_bound(self, properties, msg):
         # A cloud-to-device message; IoT Central queues commands as such.
         try:
-            msg = None if msg == b"@" else json_text.loads(msg)
+            msg = None if msg == b"@" else json_text.receive(msg)
         except ValueError:
             try:
                 msg = msg.decode()
@@ -965,10 +974,12 @@ class Device:
         name = properties.get("method-name")
         mid = properties.get("$.mid")
         if name is None:
-            self._call("Message", msg, None, None, properties, mid)
+            info = self._call("Message", msg, None, None, properties, mid)
         else:
             event = "EnqueuedCommand" if self._on.get("EnqueuedCommand") else "Command"
-            self._command(event, name, msg, mid)
+            info = self._command(event, name, msg, mid)
+        if info and isinstance(info._raised, MemoryError):
+            raise info._raised  # perhaps the callback never began: the message is to come again
 
     def _command(self, event, name, args, mid):
         # <command>, or <component>*<command>; some applications put "Commands:" before it.
@@ -984,7 +995,7 @@ class Device:
         if not callback:
             return None
         info = IOTCallbackInfo(self, event, payload, tag, status, interface, mid)
-        e = self._run(callback, info)
+        info._raised = e = self._run(callback, info)
         if e:
             info.setResponse(500, "callback raised " + type(e).__name__)
         return info

@@ -137,6 +137,18 @@ def loads(data):
     of floats), for more than 32 levels, and when there is not enough memory.
     """
     try:
+        return receive(data)
+    except MemoryError:  # on its own: with no heap left not even a tuple of two can be made
+        pass
+    raise ValueError(NO_MEMORY)
+
+
+def receive(data):
+    """
+    As loads(), for what somebody has sent; but with too little memory MemoryError is raised, so
+    that the message is not acknowledged and comes again.
+    """
+    try:
         data = data.encode() if isinstance(data, str) else bytes(data)
         if data[:3] == _BOM:
             data = data[3:]
@@ -152,8 +164,6 @@ def loads(data):
         return json.loads(str(data, "utf-8"))
     except ValueError as e:
         raise ValueError("not JSON: %s" % e)
-    except MemoryError:  # on its own: with no heap left not even a tuple of two can be made
-        pass
     except RuntimeError:
         pass
     raise ValueError(NO_MEMORY)

@@ -99,6 +99,9 @@ _FILTERS_MAX = const(8)
 _TRIES_MAX = const(4)
 # A payload longer than this is not copied beside its header but sent from where it lies.
 _COPY_MAX = const(1024)
+# A message for which the program has no memory ends so many connections in succession, and comes
+# again; then it is passed over.
+_SHORTAGES_MAX = const(2)
 _LENGTH_MAX = const(268435455)
 _ANSWERS_SIZE = const(64)  # bytes of answers that are gathered for one write
 # Writes of one packet in one step; the rest waits for the next.
@@ -251,12 +254,13 @@ class MQTTLink(MQTTClient):
 
     Hooks, all None at first; those of the program's own callbacks that raise have their exception
     come out of do_next(), and the message counts as taken (but not after a MemoryError: that ends
-    the connection, and the message comes again). None of them may call do_next().
+    the connection, and the message comes again, twice). None of them may call do_next().
     on_up(session_present)
     on_down(error or None): a connection, or an attempt at one, has ended
     on_ack(pid, code): 0 to 2 = taken by the broker (for a SUBSCRIBE the granted QoS), 0x80 =
         refused, 0xFF = given up, by discard() or because the broker hung up on it again and again
-    on_skip(topic, size): a packet over max_packet was passed over (acknowledged, not delivered)
+    on_skip(topic, size): a packet over max_packet was passed over (acknowledged, not delivered),
+        or a message for which the program had no memory three times
 
     An interrupt's callback (micropython.schedule) and other threads may call publish(),
     subscribe() and the like. In the middle of another call or step that is OSError(EALREADY), and
@@ -355,6 +359,7 @@ class MQTTLink(MQTTClient):
         self._undone = False  # drop() was called: the message being delivered comes again
         self._warned = False  # told that the broker has no QoS 2
         self._failures = 0  # attempts and short connections in succession that failed
+        self._shortages = 0  # messages in succession for which the program had no memory
         self._wait = 0  # ms from _retry_at to the next attempt
         self._retry_at = ticks_ms()
         self._holding = False  # QoS 0 is kept, too, while credentials are renewed
@@ -737,7 +742,7 @@ class MQTTLink(MQTTClient):
             stream.want = 5 if self._out and not self._held else 1
         try:
             return stream.wait(wait_ms)
-        except OSError as e:
+        except Exception as e:
             self._hang_up(e)
             return False
 
@@ -879,7 +884,7 @@ class MQTTLink(MQTTClient):
             if head[_PACKET] & _TYPE == _PUBLISH:
                 head[_PACKET] |= _DUP
         if was_up and _age(self._up_at) > self._stream.timeout_ms:
-            self._failures = 0
+            self._failures = self._shortages = 0
         self._forget_connection()
         if e:
             e = self._fail(e, was_up, sent)
@@ -1179,7 +1184,7 @@ class MQTTLink(MQTTClient):
         self._check_at = ticks_add(now, min(_CHECK_MS, limit >> 3, keepalive >> 3 or _CHECK_MS))
         still = _age(self._moved_at)  # nothing has moved for so long
         if self._failures and _age(self._up_at) > limit:
-            self._failures = 0
+            self._failures = self._shortages = 0
         late = None
         if (self._end > self._start or self._skip) and _age(self._last_in) > limit:
             late = "rest of a packet"
@@ -1388,10 +1393,17 @@ class MQTTLink(MQTTClient):
         return True
 
     def _give(self, op, topic, msg):
-        if self._with_retain:
-            self._call(self.cb, topic, msg, bool(op & _RETAIN))
-        else:
-            self._call(self.cb, topic, msg)
+        try:
+            if self._with_retain:
+                self._call(self.cb, topic, msg, bool(op & _RETAIN))
+            else:
+                self._call(self.cb, topic, msg)
+        except MemoryError:
+            self._shortages += 1
+            if self._shortages <= _SHORTAGES_MAX:
+                raise
+            if self.on_skip:
+                self._call(self.on_skip, topic, len(msg))
 
     def _took(self, op, pid):
         # Acknowledge, unless the callback has closed the connection.

@@ -65,7 +65,12 @@ def load_once(name):
 
     name: dotted for one in a package. Raises ImportError, MemoryError.
     """
-    __import__(name)
+    try:
+        __import__(name)
+    except MemoryError:
+        # MicroPython may keep the name without a module then: each further import would fail.
+        sys.modules.pop(name, None)
+        raise
     module = sys.modules.pop(name)
     package, dot, own = name.rpartition(".")
     if dot:

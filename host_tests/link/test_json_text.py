@@ -280,6 +280,27 @@ def test_too_little_memory_is_a_value_error(board):
     assert run.reports == [{"error": "JSON: not enough memory to read it"}, {"value": [1]}]
 
 
+def test_what_somebody_has_sent_is_no_value_error_for_lack_of_memory(board):
+    """Whoever receives it can tell the two apart, and have it sent again."""
+    if board.name == "cpython":
+        pytest.skip("CPython's heap has no end that a test could reach")
+    run = board.run(
+        """
+import json_text
+
+def received(text):
+    try:
+        return json_text.receive(text)
+    except (ValueError, MemoryError) as e:
+        return type(e).__name__
+
+report(got=[received("[" + "[1,2]," * 8000 + "1]"), received("[1"), received("[1]")])
+""",
+        heap="400k",
+    )
+    assert run.report == {"got": ["MemoryError", "ValueError", [1]]}
+
+
 # ---- the same as CPython, on thousands of texts
 
 _LEAF = (

@@ -169,3 +169,56 @@ def test_pain_33_each_allocation_of_each_step_fails_in_turn(board):
     report = board.run(BRIM, 115, heap="300k", before_lib=DOUBLES).report
     assert report["bad"] == []
     assert report["count"] > 300
+
+
+# A program that never has the memory for one of two messages.
+SHORTAGE = """
+import broker_stream
+stream = broker_stream.BrokerStream()
+link = broker_stream.make(stream, clean_session=False)
+link.subscribe([(b"down/a", QOS)])
+heard = []
+skipped = []
+def hear(topic, msg):
+    heard.append(msg)
+    if msg == b"large":
+        raise MemoryError
+link.set_callback(hear)
+link.on_skip = lambda topic, size: skipped.append((topic, size))
+broker_stream.run(link, lambda: stream.filters and link.is_connected())
+stream.push(b"down/a", b"large", QOS)
+stream.push(b"down/a", b"good", QOS)
+over = broker_stream.run(link, lambda: not stream.to_send)
+report(over=over, heard=heard, skipped=skipped, connections=stream.connections)
+"""
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_pain_33_a_message_for_which_there_is_no_memory_comes_again_and_is_then_passed_over(
+    board, qos
+):
+    report = board.run(SHORTAGE, before_lib=DOUBLES, QOS=qos).report
+    assert report["over"] and report["connections"] == 3
+    assert report["heard"].count("large") == 3 and report["heard"].count("good") == 1
+    assert report["skipped"] == [["down/a", 5]]
+
+
+def test_pain_33_a_wait_that_fails_ends_the_connection_and_it_comes_back(board):
+    report = board.run(
+        """
+import broker_stream
+stream = broker_stream.BrokerStream()
+link = broker_stream.make(stream)
+broker_stream.run(link, link.is_connected)
+wait = stream.wait
+def fail(ms):
+    stream.wait = wait
+    raise MemoryError
+stream.wait = fail
+while stream.connections == 1:
+    link.do_next(20)
+report(up=broker_stream.run(link, link.is_connected), downs=len(link.events))
+""",
+        before_lib=DOUBLES,
+    ).report
+    assert report == {"up": True, "downs": 1}

@@ -129,7 +129,7 @@ def decode_json(message):
     Raises InvalidEventException if it isn't JSON.
     """
     try:
-        value = json_text.loads(message.payload)
+        value = json_text.receive(message.payload)
     except ValueError as e:
         raise InvalidEventException(str(e))
     if isinstance(value, dict) and isinstance(value.get("d"), dict):
@@ -300,6 +300,8 @@ class AbstractClient:
     def _take(self, topic, payload, retained):
         try:
             callback, message = self._read(str(topic, "utf-8"), payload, retained)
+        except MemoryError:
+            raise  # it comes again
         except Exception as e:  # of a decoder, too: it costs this message, and no other
             self._fail(e)
             return

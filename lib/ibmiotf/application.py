@@ -155,9 +155,9 @@ class Client(AbstractClient):
     def _ack(self, what, code):
         for topic in self._asked:
             if self._asked[topic] == what:
+                super()._ack(topic, code)
                 del self._asked[topic]
-                what = topic
-                break
+                return
         super()._ack(what, code)
 
     def publishEvent(self, deviceType, deviceId, event, msgFormat=None, data=None, qos=0):

@@ -54,10 +54,11 @@ class Client(device.Client):
 
     def _good_bye(self):
         link = self.link
-        if link.is_connected():
-            try:
+        try:
+            if link.is_connected():
                 said = self._status("Disconnect", "The device said good-bye.")
                 link.publish(self._status_topic, said, True, 1, 1000)
-            except OSError:
-                pass  # no room for it, and a good-bye cancels the will
-        link.disconnect()
+        except OSError:
+            pass  # no room for it, and a good-bye cancels the will
+        finally:
+            link.disconnect()
