@@ -1,37 +1,58 @@
-# What a program does, over a stream of which one call fails. `told` collects what it heard.
-from given import doubles
+# A conversation of a push session, for doubles/sweeping.py.
+from given import ACKS, REQUEST
 
-import sys
-sys.path.insert(0, doubles)
 import idigi_monitor_api
 from digi_clock import Clock
 from push_stream import Service
+from sweeping import Slots
 
 PAYLOADS = [b'{"n":%d}' % n for n in range(1, 4)]
 
-def converse(fail_at, error, around=None):
-    service = Service(PAYLOADS, fail_at, error)
-    idigi_monitor_api.NetStream = service.stream
-    idigi_monitor_api.time = Clock()
-    client = idigi_monitor_api.push_client(
-        "user", "password", hostname="h", secure=False, threads=False)
-    got = []
-    session = client.create_session(lambda data: got.append(bytes(data)) or True, 9001)
-    raised = []
-    deaf = 0
-    for step in range(400):
+class Ticking(Clock):
+    # Time goes on, or a step that fails again and again would never end.
+    def ticks_ms(self):
+        self.now += 1
+        return super().ticks_ms()
+
+class Talk:
+    def __init__(self):
+        self.stream = self.service = Service(PAYLOADS, REQUEST, ACKS)
+        idigi_monitor_api.NetStream = self.service.stream
+        idigi_monitor_api.time = Ticking()
+        self.client = idigi_monitor_api.push_client(
+            "user", "password", hostname="h", secure=False, threads=False)
+        self.heard = Slots()
+        self.deaf = 0
+        self.skipped = Slots()  # numbers of blocks for which there was no memory
+        self.session = self.client.create_session(self.hear, 9001)
+        self.session.on_skip = self.skip
+
+    def hear(self, data):
+        self.heard.add(data)
+        return True
+
+    def skip(self, number, size, why):
+        self.skipped.add(number)  # told: it stays with the service
+
+    def act(self):
+        pass
+
+    def step(self):
         try:
-            if around:
-                around(step, client)
-            else:
-                client.do_next(20)
-        except BaseException as e:
-            raised.append(type(e).__name__)
-        if session.is_connected() and not service.open:
-            deaf += 1
-        if len(service.acknowledged) == len(PAYLOADS) and session.is_connected():
-            break
-    missed = [p for p in PAYLOADS if p not in got]
-    odd = [p for p in got if p not in PAYLOADS]
-    return service, dict(raised=raised, deaf=deaf, missed=missed, odd=odd,
-                         connections=len(service.sent))
+            self.client.do_next(20)
+        finally:
+            self.deaf += self.session.is_connected() and not self.service.open
+
+    def where(self):
+        return self.heard.n, sorted(self.service.acknowledged), str(self.session.error)
+
+    def over(self):
+        left = {1, 2, 3} - self.service.acknowledged - set(self.skipped.all())
+        return self.session.is_connected() and not left
+
+    def wrong(self):
+        heard = self.heard.all()
+        missed = [n for n in self.service.acknowledged if PAYLOADS[n - 1] not in heard]
+        odd = [one for one in heard if one not in PAYLOADS]
+        if self.deaf or missed or odd or self.service.connections > 2:
+            return self.deaf, missed, odd, self.service.connections

@@ -201,6 +201,7 @@ class Device:
 
     def __init__(self, board, agent, folder):
         self.board = board
+        self.name = board.name
         self.agent = agent
         self.folder = folder
 

@@ -5,32 +5,50 @@
 # `received` (topic, payload, qos), each QoS 2 message once; `corrupt`, why a stream was none.
 
 from mqtt_link import MQTTLink
+from sweeping import Counter
 
 
 class Hang(Exception):
     """Raised by a rule: the broker hangs up."""
 
 
-class BrokerStream:
+def matches(name, topic):
+    """Whether a filter takes a topic, both bytes."""
+    if name.endswith(b"#"):
+        return topic.startswith(name[:-1])
+    levels = topic.split(b"/")
+    names = name.split(b"/")
+    if len(levels) != len(names):
+        return False
+    for i in range(len(names)):
+        if names[i] != b"+" and names[i] != levels[i]:
+            return False
+    return True
+
+
+class BrokerStream(Counter):
     """
-    piece: most bytes of a read. room: most bytes of a write. fail_at: the number of the call of
-    this object (they are counted in `calls`) in which `failure` is raised, by calling it.
-    rule: a function (kind of packet, body) called for each packet that comes in; may raise Hang.
+    piece: most bytes of a read. room: most bytes of a write. Its calls are counted as Counter
+    says. rule: a function (kind of packet, body) called for each packet that comes in; may raise
+    Hang.
+
+    A service is a class of its own, which says with takes() and gives() which topics and filters
+    it has, and hears of messages in on_message() and on_taken().
     """
 
     timeout_ms = 10000
     want = 1
     ssl = None
+    host = "broker"
+    port = 1883
     retry_ms = unheard = 0
     bounded = False
 
     def __init__(self, piece=1 << 30, room=1 << 30, rule=None):
+        super().__init__()
         self.piece = piece
         self.room = room
         self.rule = rule
-        self.calls = 0
-        self.fail_at = 0
-        self.failure = None
         self.connections = 0
         self.received = []
         self.corrupt = []
@@ -44,22 +62,38 @@ class BrokerStream:
         self.input = bytearray()
         self.output = bytearray()
 
+    # ---- the service
+
+    def takes(self, topic):
+        """Whether a client may publish to this topic (bytes)."""
+        return topic.startswith(b"up")
+
+    def gives(self, name):
+        """Whether a client may subscribe to this filter (bytes)."""
+        return name.startswith(b"down")
+
+    def on_message(self, topic, payload, qos):
+        """A message has come, before it is acknowledged; one of QoS 2 comes once."""
+
+    def on_taken(self, message):
+        """The client has acknowledged a message of to_send."""
+
     # ---- the stream
 
-    def _count(self):
-        self.calls += 1
-        if self.calls == self.fail_at:
-            self.failure()
-
     def open(self):
-        self._count()
+        self.called()
+        locked = self.lend()
+        self._begin()
+        self.give_back(locked)
+        yield
+
+    def _begin(self):
         self.input = bytearray()
         self.output = bytearray()
         self.packets = []
         self.ended = False
         self.greeted = False
         self.connections += 1
-        yield
 
     def send(self, buf):
         off = 0
@@ -68,26 +102,35 @@ class BrokerStream:
             yield
 
     def write(self, buf, off, n):
-        self._count()
-        if self.ended:
-            raise OSError(104)
-        n = min(n, self.room)
-        self.input.extend(memoryview(buf)[off : off + n])
-        self._take()
-        return n
+        self.called()
+        locked = self.lend()
+        try:
+            if self.ended:
+                raise OSError(104)
+            n = min(n, self.room)
+            self.input.extend(memoryview(buf)[off : off + n])
+            self._take()
+            return n
+        finally:
+            self.give_back(locked)
 
     def readinto(self, buf):
-        self._count()
-        if not self.output:
-            if self.ended:
-                raise OSError(104, "connection closed by the peer")
-            return None
-        n = min(len(buf), len(self.output), self.piece)
-        buf[:n] = self.output[:n]
-        self.output = self.output[n:]
-        return n
+        self.called()
+        locked = self.lend()
+        try:
+            if not self.output:
+                if self.ended:
+                    raise OSError(104, "connection closed by the peer")
+                return None
+            n = min(len(buf), len(self.output), self.piece)
+            buf[:n] = self.output[:n]
+            self.output = self.output[n:]
+            return n
+        finally:
+            self.give_back(locked)
 
     def wait(self, ms):
+        self.called()
         return 0
 
     def start_clock(self):
@@ -97,7 +140,7 @@ class BrokerStream:
         pass
 
     def confirm(self):
-        pass
+        self.called()
 
     def close(self):
         self.ended = True
@@ -105,8 +148,8 @@ class BrokerStream:
     # ---- the broker
 
     def push(self, topic, payload, qos=0):
-        """A message for the link, if it has subscribed to topic."""
-        if topic not in self.filters:
+        """A message for the link, if it has subscribed to topic; else False."""
+        if not [name for name in self.filters if matches(name, topic)]:
             return False
         self.next_id += 1
         message = [self.next_id, topic, payload, qos, False]
@@ -201,7 +244,7 @@ class BrokerStream:
         qos = op >> 1 & 3
         end = 2 + (body[0] << 8 | body[1])
         topic = body[2:end]
-        if qos == 3 or end > len(body) or not topic.startswith(b"up"):
+        if qos == 3 or end > len(body) or not self.takes(topic):
             return self._bad("PUBLISH", body)
         if qos:
             pid = body[end : end + 2]
@@ -211,6 +254,7 @@ class BrokerStream:
                     self.qos2.append(pid)
                 try:
                     self.received.append((topic, payload, qos))
+                    self.on_message(topic, payload, qos)
                 except MemoryError:
                     if qos == 2:
                         self.qos2.remove(pid)
@@ -218,6 +262,7 @@ class BrokerStream:
             self._say(0x40 if qos == 1 else 0x50, pid)
         else:
             self.received.append((topic, body[end:], 0))
+            self.on_message(topic, body[end:], 0)
 
     def _on_ack(self, op, pid, body):
         if op == 0x62:
@@ -232,6 +277,7 @@ class BrokerStream:
                     self._say(0x62, body)
                 elif op == (0x40 if message[3] == 1 else 0x70):
                     self.to_send.remove(message)
+                    self.on_taken(message)
                 return
 
     def _on_subscribe(self, op, body):
@@ -241,7 +287,7 @@ class BrokerStream:
             n = body[at] << 8 | body[at + 1]
             name = body[at + 2 : at + 2 + n]
             at += 2 + n
-            if len(name) != n or not name.startswith(b"down"):
+            if len(name) != n or not self.gives(name):
                 return self._bad("filter", body)
             if op == 0x82:
                 codes += body[at : at + 1]

@@ -1,8 +1,10 @@
 # push_stream: the other end of a push connection, made of lists. Device code.
 #
-#     idigi_monitor_api.NetStream = Service(blocks, fail_at, error).stream
+#     idigi_monitor_api.NetStream = Service(blocks, request, answers).stream
 #
-# Every call that a session makes on its stream is counted; the one with number `fail_at` raises.
+# Every call that a session makes on its stream is counted (sweeping.Counter).
+
+from sweeping import Counter
 
 ACCEPTED = b"\x00\x02\x00\x00\x00\x04\x00\xc8\x00\x01"
 
@@ -13,32 +15,28 @@ def block(number, payload):
     return head + b"\x00\x01\x00\x01" + size.to_bytes(4, "big") + payload
 
 
-class Service:
+class Service(Counter):
     """
     A push service that accepts everybody and sends what is not acknowledged yet, in pieces.
 
-    payloads: of its blocks, numbered from 1. fail_at: which call on a stream raises error, 0 for
-    none. calls: how many there were. sent: what each connection has written. open: connections
-    that are open now.
+    payloads: of its blocks, numbered from 1. request: the ConnectRequest that must come. acks:
+    the acknowledgements that may follow. corrupt: what a connection wrote that is neither.
+    connections: how many there were. open: those that are open now.
     """
 
-    def __init__(self, payloads, fail_at=0, error=None, piece=7):
+    def __init__(self, payloads, request, acks, piece=7):
+        super().__init__()
         self.payloads = payloads
-        self.fail_at = fail_at
-        self.error = error
+        self.request = request
+        self.acks = acks
         self.piece = piece
-        self.calls = 0
-        self.sent = []
+        self.connections = 0
+        self.corrupt = []
         self.acknowledged = set()
         self.open = 0
 
     def stream(self, host, port, context=None, name=None, timeout=10):
         return Stream(self, host, port)
-
-    def called(self):
-        self.calls += 1
-        if self.calls == self.fail_at:
-            raise self.error
 
 
 class Stream:
@@ -53,36 +51,49 @@ class Stream:
     def open(self):
         self.service.called()
         self.close_now()
-        self.service.sent.append(b"")
+        self.service.connections += 1
         yield
         self.service.called()
         self.is_open = True
         self.service.open += 1
         self.answer = b""
+        self.sent = b""
 
     def send(self, data):
         for at in range(0, len(data), 5):  # in pieces, as a full socket takes them
             self.service.called()
-            self.service.sent[-1] += bytes(data[at : at + 5])
+            locked = self.service.lend()
+            self.sent += bytes(data[at : at + 5])
+            self.look()
+            self.service.give_back(locked)
             yield
-        if len(self.service.sent[-1]) == len(data):  # the ConnectRequest
+
+    def look(self):
+        # At what was written so far: one message, or the beginning of one.
+        service = self.service
+        if self.sent == service.request:
+            self.sent = b""
             self.answer = ACCEPTED + b"".join(
                 block(number, payload)
-                for number, payload in enumerate(self.service.payloads, 1)
-                if number not in self.service.acknowledged
+                for number, payload in enumerate(service.payloads, 1)
+                if number not in service.acknowledged
             )
-        else:
-            self.service.acknowledged.add(data[6] << 8 | data[7])
+        elif self.sent in service.acks:
+            service.acknowledged.add(self.sent[6] << 8 | self.sent[7])
+            self.sent = b""
+        elif not [one for one in [service.request] + service.acks if one.startswith(self.sent)]:
+            service.corrupt.append(self.sent)
 
     def readinto(self, view):
         self.service.called()
         assert self.is_open, "a read on a closed connection"
+        locked = self.service.lend()
         n = min(len(view), len(self.answer), self.service.piece)
-        if not n:
-            return None
-        view[:n] = self.answer[:n]
-        self.answer = self.answer[n:]
-        return n
+        if n:
+            view[:n] = self.answer[:n]
+            self.answer = self.answer[n:]
+        self.service.give_back(locked)
+        return n or None
 
     def wait(self, ms):
         self.service.called()
