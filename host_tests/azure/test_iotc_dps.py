@@ -172,3 +172,39 @@ def test_no_answer_is_an_error_after_30_s(board):
 def test_what_ends_the_connection_comes_out_at_once(board):
     got, _ = talk(board, (202, "&retry-after=0", ASSIGNING), "connection closed by the peer")
     assert got["kind"] == "OSError" and got["args"] == [104, "connection closed by the peer"]
+
+
+FAILED = {
+    "status": "failed",
+    "operationId": "4.d0",
+    "registrationState": {"errorCode": 400207, "errorMessage": "the function said no"},
+}
+
+
+def test_a_custom_allocation_may_fail_four_times_and_is_asked_for_anew(board):
+    got, asked = talk(board, *[(200, "&retry-after=0", FAILED)] * 4, (200, "", ASSIGNED))
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"]
+    assert [entry[1].split("/")[2] for entry in asked] == ["PUT"] * 5
+
+
+def test_a_custom_allocation_that_fails_five_times_is_told(board):
+    got, asked = talk(board, *[(200, "&retry-after=0", FAILED)] * 6)
+    assert got["kind"] == "MQTTException" and got["args"][0] == 400207 and len(asked) == 5
+    assert "the function said no" in got["args"][1] and "enrolment" in got["args"][1]
+
+
+@pytest.mark.parametrize("profile", ["mqtt5", {"protocol": "mqttv5"}])
+def test_a_hub_that_speaks_another_protocol_is_refused_in_words(board, profile):
+    state = dict(ASSIGNED["registrationState"], connectionProfile=profile)
+    got, _ = talk(board, (200, "", dict(ASSIGNED, registrationState=state)))
+    assert got["kind"] == "ValueError" and "connection profile" in got["args"][0]
+    state["connectionProfile"] = "Classic"
+    got, _ = talk(board, (200, "", dict(ASSIGNED, registrationState=state)))
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"]
+
+
+def test_a_retry_after_below_nothing_is_none_and_one_of_years_a_day(board):
+    got, asked = talk(board, (202, "&retry-after=-5", ASSIGNING), (200, "", ASSIGNED))
+    assert "result" in got and asked[1][4] - asked[0][4] <= 300
+    got, asked = talk(board, (202, "&retry-after=99999999", ASSIGNING), (200, "", ASSIGNED))
+    assert 86400000 <= asked[1][4] - asked[0][4] <= 86400300

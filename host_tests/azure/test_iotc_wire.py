@@ -241,3 +241,91 @@ def test_a_twins_limits_are_known_before_hub_tells(board):
     ).report
     assert got["good"] == [True] * 8
     assert all(isinstance(text, str) for text in got["bad"]), got["bad"]
+
+
+def test_properties_stand_behind_the_topic_encoded_and_joined(board):
+    got = board.run(
+        """
+        from iotc_wire import with_bag
+
+        def bag(topic, properties):
+            try:
+                return with_bag(topic, properties)
+            except ValueError as e:
+                return "ValueError: " + str(e)
+
+        report(got=[
+            bag("t/", None),
+            bag("t/", {"mode": "eco & co"}),
+            bag("t/", {"n": 5}),
+            bag("t/x=1", {"n": 5}),
+            bag("t/", {"iothub-creation-time-utc": NOW}),
+            bag("t/", {"iothub-creation-time-utc": "2026-01-05T09:00:00Z"}),
+            bag("t/", {"iothub-creation-time-utc": None}),
+            bag("t/", {"": 1}),
+            bag("t/", {"a b": 1}),
+            bag("t/", [1]),
+        ])
+        """,
+        NOW=1767603600,
+    ).report["got"]
+    assert got[:6] == [
+        "t/",
+        "t/mode=eco%20%26%20co",
+        "t/n=5",
+        "t/x=1&n=5",
+        "t/iothub-creation-time-utc=2026-01-05T09%3A00%3A00Z",
+        "t/iothub-creation-time-utc=2026-01-05T09%3A00%3A00Z",
+    ]
+    assert "iothub-creation-time-utc" in got[6]
+    assert got[7:9] == ["ValueError: property name: letters, digits, !#$%&'*+-.^_`|~"] * 2
+    assert got[9] == "ValueError: properties: a dict, or None"
+
+
+def test_a_message_may_have_256_kb_with_what_stands_beside_it_and_not_a_byte_more(board):
+    got = board.run(
+        """
+        from iotc_wire import dump
+
+        def size(value, more=0):
+            try:
+                return len(dump(value, more=more))
+            except ValueError:
+                return "refused"
+
+        most = 262144
+        report(got=[
+            size(b"x" * most), size(b"x" * (most + 1)), size("x" * most), size("x" * (most + 1)),
+            size(b"x" * (most - 9), 9), size(b"x" * (most - 9), 10),
+            size("\\u00e4" * (most // 2)), size("\\u00e4" * (most // 2) + "x"),
+        ])
+        """,
+    ).report["got"]
+    assert got == [262144, "refused"] * 2 + [262135, "refused", 262144, "refused"]
+
+
+def test_a_key_that_json_would_change_is_refused_at_any_depth(board):
+    got = board.run(
+        """
+        from iotc_wire import dump
+        refused = []
+        for value in ({1: 2}, {"a": {1: 2}}, [{"a": [{True: 2}]}], "\\ud83d"):
+            try:
+                dump(value)
+            except ValueError:
+                refused.append(True)
+        report(refused=len(refused))
+        """
+        if board.name == "cpython"
+        else """
+        from iotc_wire import dump
+        refused = []
+        for value in ({1: 2}, {"a": {1: 2}}, [{"a": [{True: 2}]}], bytes((0xed, 0xa0, 0xbd))):
+            try:
+                dump(value if not isinstance(value, bytes) else str(value, "utf-8"))
+            except ValueError:
+                refused.append(True)
+        report(refused=len(refused))
+        """,
+    ).report
+    assert got == {"refused": 4}

@@ -6,8 +6,8 @@ import shutil
 import sys
 import time
 
-import processes
 import workshop
+from workshop import processes
 
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build")
 
@@ -20,9 +20,9 @@ class Copy:
     def __init__(self, directory):
         self.root = directory
         shutil.copytree(workshop.ROOT, directory, ignore=_LEFT_OUT)
-        tools = directory / "tools" / "workshop.py"
+        tools = directory / "tools" / "workshop" / "__init__.py"
         text = tools.read_text()
-        assert _VENV in text, "workshop.py has no such line any more"
+        assert _VENV in text, "the workshop has no such line any more"
         tools.write_text(text.replace(_VENV, "VENV = Path({!r})".format(str(workshop.VENV))))
 
     @contextlib.contextmanager
