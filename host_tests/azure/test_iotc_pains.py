@@ -5,7 +5,9 @@ its pain.
 
 import json
 
+import azure_rig
 import pytest
+import sweep_rig
 from azure_rig import CONNECT, HUB, dev, fresh, rig  # noqa: F401
 from waiting import until
 
@@ -399,3 +401,69 @@ def test_pain_72_an_empty_list_of_servers_is_an_error_in_words(dev):
         """
     ).report
     assert got["code"] != 0 and "server" in got["error"]
+
+
+# ---- what is counted, and what is due, ends with what it was about
+
+ON_STREAM = """
+import azure_stream, iotc
+service = azure_stream.Service()
+service.take_over()
+d = iotc.Device("0ne00ABCDEF", KEY, azure_stream.NAME, 3)
+
+def run(condition):
+    for _ in range(400):
+        if condition():
+            return True
+        d.do_next(0)
+"""
+
+
+def on_stream(board, source):
+    return board.run(ON_STREAM + source, before_lib=sweep_rig.DOUBLES, KEY=azure_rig.DEVICE_KEY)
+
+
+def test_losses_between_which_the_hub_took_the_device_do_not_lead_to_dps(board):
+    """However many there are: only failures in a row make the device doubt its hub."""
+    report = on_stream(
+        board,
+        """
+iotc.MQTTLink.backoff_ms = iotc.MQTTLink.backoff_max_ms = 0
+d.start()
+ups = []
+d.on("ConnectionStatus", lambda info: ups.append(info.getStatusCode()))
+for n in range(1, 8):
+    assert run(lambda: ups.count(0) == n), ups
+    service.hub.ended = True
+report(registered=service.dps.connections, connections=service.hub.connections)
+""",
+    ).report
+    assert report == {"registered": 1, "connections": 7}
+
+
+def test_a_twin_that_was_due_is_not_asked_for_once_the_connection_is_lost(board):
+    """The reason of the loss stays what `error` tells."""
+    report = on_stream(
+        board,
+        """
+class clock:
+    now = 0
+    ticks_ms = lambda: clock.now
+    ticks_diff = lambda a, b: a - b
+    ticks_add = lambda a, b: a + b
+iotc.time = clock
+iotc.MQTTLink.backoff_ms = iotc.MQTTLink.backoff_max_ms = 1 << 28  # days
+service.busy = True
+assert d.start() == 0 and run(lambda: d.isConnected())
+assert run(lambda: "429" in str(d.error)), d.error
+service.hub.ended = True
+run(lambda: "429" not in str(d.error))
+before = str(d.error)
+clock.now += 100000
+for _ in range(5):
+    d.do_next(0)
+report(before=before, after=str(d.error), up=service.is_up())
+""",
+    ).report
+    assert report["up"] is False and "closed" in report["before"]
+    assert report["after"] == report["before"]

@@ -41,7 +41,9 @@ def main(given=None):
         prog="python3 tools/mutate", description=__doc__.split("\n\n")[0].strip()
     )
     parser.add_argument("module", nargs="*", help="one of: " + ", ".join(plan.TESTS))
-    parser.add_argument("--known", action="store_true", help="the faults that are kept in a list")
+    parser.add_argument(
+        "--known", nargs="?", const="", metavar="WORD", help="the faults kept in a list, or some"
+    )
     parser.add_argument("--list", action="store_true", help="how many mutants each module has")
     parser.add_argument("--count", type=int, default=60, help="most mutants of a module (60)")
     parser.add_argument("--seed", type=int, default=1, help="which ones, where there are more (1)")
@@ -55,13 +57,13 @@ def main(given=None):
         for module in options.module or plan.TESTS:
             print("{:<22}{}".format(module, len(mutants_of(module))))
         return 0
-    if not options.module and not options.known:
+    if not options.module and options.known is None:
         parser.error("name a module, or --known")
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="mutate-") as directory:
         runners = Runners(Path(directory), options.jobs)
-        if options.known:
-            survivors += runners.run("known", known())
+        if options.known is not None:
+            survivors += runners.run("known", known(options.known))
         for module in options.module:
             survivors += run_module(runners, module, options)
     return 1 if survivors else 0
@@ -90,11 +92,12 @@ def run_module(runners, module, options):
     return runners.run(module, work)
 
 
-def known():
-    """The faults of known.py, as work for Runners.run()."""
+def known(word):
+    """The faults of known.py in whose words this one is, as work for Runners.run()."""
     from mutate import known as kept
 
-    return [(one.file, kept.make(one), one.tests.split(), 600) for one in kept.KNOWN]
+    chosen = [one for one in kept.KNOWN if word in one.what]
+    return [(one.file, kept.make(one), one.tests.split(), 600) for one in chosen]
 
 
 class Runners:

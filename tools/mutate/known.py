@@ -21,7 +21,7 @@ class Known(NamedTuple):
 
 
 _LINK = "link/test_mqtt_link_properties.py link/test_mqtt_link_pains.py link/test_mqtt_link.py"
-_AZURE = "azure/test_iotc_strain.py azure/test_iotc_pains.py azure/test_iotc.py"
+_AZURE = "azure/test_iotc_pains.py"
 
 KNOWN = (
     Known(

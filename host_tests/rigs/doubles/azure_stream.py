@@ -74,7 +74,10 @@ class _Hub(_End):
                 "desired": dict(service.desired, **{"$version": service.version}),
                 "reported": dict(service.reported, **{"$version": 1}),
             }
-            self.push(_RESULTS + b"200/?" + rid, json.dumps(twin).encode())
+            if service.busy:
+                self.push(_RESULTS + b"429/?" + rid, b"")
+            else:
+                self.push(_RESULTS + b"200/?" + rid, json.dumps(twin).encode())
         elif topic.startswith(b"$iothub/twin/PATCH"):
             service.reported.update(json.loads(payload))
             self.push(_RESULTS + b"204/?" + rid + b"&$version=2", b"")
@@ -89,7 +92,8 @@ class _Hub(_End):
 class Service(Counter):
     """
     telemetry: payloads. desired, version, reported: the twin. answers: to commands, as (status,
-    "$rid=...", payload). on_taken(payload): a message from the cloud was acknowledged.
+    "$rid=...", payload). busy: the twin is asked for in vain. on_taken(payload): a message from
+    the cloud was acknowledged.
     """
 
     def __init__(self):
@@ -100,6 +104,7 @@ class Service(Counter):
         self.version = 1
         self.reported = {}
         self.answers = []
+        self.busy = False
         self.dps = _Dps(self)
         self.hub = _Hub(self)
 
