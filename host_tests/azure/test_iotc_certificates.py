@@ -123,7 +123,7 @@ class Certified:
 def certified(dev, tmp_path):
     made = Certified(dev, tmp_path)
     yield made
-    dev.rig.do(dev.rig.azure.clear_faults)
+    dev.rig.do(dev.rig.azure.faults.clear)
     dev.rig.do(dev.rig.azure.certificates.set, "delay", 0)
 
 
