@@ -219,14 +219,14 @@ def test_json_of_the_reported_properties_is_what_was_passed(dev):
         CONNECT
         + """
 d.setQosLevel(1)
-assert d.sendProperty({"a": {"b": [1, None, "x"]}}) == 0
+assert d.sendProperty({"a": {"b": [1, True, "x"]}}) == 0
 assert d.sendProperty('{"c": 1.5}') == 0
 assert d.sendProperty({"speed": 3}, "pump1") == 0
 step(d, lambda: not d.inflight)
 """
     )
     assert reported_when(dev, lambda r: len(r) == 3) == {
-        "a": {"b": [1, None, "x"]},
+        "a": {"b": [1, True, "x"]},
         "c": 1.5,
         "pump1": {"__t": "c", "speed": 3},
     }
