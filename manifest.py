@@ -15,27 +15,17 @@ metadata(
     author="The picolink authors",
 )
 
-options.defaults(azure=True, azure_files=True, ibm=True, teamviewer=True, digi=True, cloud=True)
+# Which package asks for which options; `python3 tools/services.py` writes it.
+with open("lib/manifest.json") as file:
+    packages = json.load(file)
+options.defaults(**{name: True for asked in packages.values() for name in asked})
 
 require("umqtt.simple")
 
 frozen = {"resolver.py"}  # asked for by programs, not by a client
-for client, wanted in (
-    ("mqtt_link", True),
-    ("link_asyncio", True),
-    ("iotc", options.azure),
-    ("iotc_files", options.azure and options.azure_files),
-    ("ibmiotf", options.ibm),
-    ("teamviewer_iot", options.teamviewer),
-    ("idigi_monitor_api", options.digi),
-    ("cloud_azure", options.cloud and options.azure),
-    ("cloud_ibm", options.cloud and options.ibm),
-    ("cloud_teamviewer", options.cloud and options.teamviewer),
-    ("cloud_mqtt", options.cloud),
-    ("cloud_digi", options.cloud and options.digi),
-):
-    if wanted:
-        with open("lib/" + client + ".json") as file:
+for package, asked in packages.items():
+    if all(getattr(options, name) for name in asked):
+        with open("lib/" + package) as file:
             frozen.update(name for name, source in json.load(file)["urls"])
 for name in sorted(frozen):
     module(name, base_path="lib")

@@ -74,6 +74,16 @@ class Service(NamedTuple):
     rows: Tuple[str, ...] = ()  # what README's table of costs has a row for
 
     @property
+    def options(self):
+        """manifest.py's options that must all be on for this service to be frozen."""
+        found = [self.name] if self.optional else []
+        if self.name.startswith("cloud_"):
+            found.append("cloud")
+        for name in self.knows:
+            found += named(name).options
+        return found
+
+    @property
     def own(self):
         """All modules that are this service's and no other's."""
         return self.resident + self.seldom

@@ -64,6 +64,19 @@ def test_board_manifest_freezes_what_main_needs(name):
     assert "umqtt.simple" in manifest.required
 
 
+def test_manifest_leaves_out_what_is_not_wanted():
+    def without(name):
+        frozen = set(Manifest().run(workshop.ROOT / "manifest.py", **{name: False}).frozen)
+        return set(everything) - frozen
+
+    everything = Manifest().run(workshop.ROOT / "manifest.py").frozen
+    assert without("azure") >= {"iotc.py", "iotc_files.py", "cloud_azure.py"}
+    assert without("azure_files") == {"iotc_files.py"}
+    assert without("digi") >= {"idigi_monitor_api.py", "cloud_digi.py"}
+    assert "mqtt_link.py" not in without("ibm") and "ibmiotf/device.py" in without("ibm")
+    assert without("cloud") >= {"cloud.py", "cloud_mqtt.py"}
+
+
 def test_manifest_freezes_all_of_lib():
     manifest = Manifest().run(workshop.ROOT / "manifest.py")
     there = {path.relative_to(workshop.LIB).as_posix() for path in workshop.LIB.rglob("*.py")}

@@ -1,6 +1,6 @@
 """
-Writes the package files that `mip` installs from: package.json (everything) and one per client in
-lib/.
+Writes the package files that `mip` installs from, package.json (everything) and one per client in
+lib/, and what manifest.py reads.
 
     python3 tools/services.py            after a file of lib/ was added or an import changed
     python3 tools/services.py --check    says what is out of date; status 1 then
@@ -23,6 +23,7 @@ from . import LIB, ROOT
 PACKAGES = {"package.json": None}
 PACKAGES.update((one.package, one.imports) for one in services.SERVICES)
 _UMQTT = "umqtt.simple"
+MANIFEST = "lib/manifest.json"  # what manifest.py reads: which package asks for which option
 
 
 def modules():
@@ -151,10 +152,17 @@ def version():
     raise ValueError("manifest.py has no version")
 
 
+def manifest():
+    """The content of MANIFEST: {package file in lib/: manifest.py's options that it asks for}."""
+    asked = {one.package[len("lib/") :]: one.options for one in services.SERVICES}
+    return json.dumps(asked, indent=2) + "\n"
+
+
 def outdated():
-    """The package files whose content is not what lib/ asks for."""
+    """The files written here whose content is not what lib/ and the table ask for."""
     there = modules()
-    stale = []
+    path = ROOT / MANIFEST
+    stale = [] if path.exists() and path.read_text() == manifest() else [MANIFEST]
     for file, tops in PACKAGES.items():
         path = ROOT / file
         if tops and tops[0] not in there:
@@ -169,5 +177,5 @@ def main():
     for file in stale:
         print(file + (" is out of date" if "--check" in sys.argv else " written"))
         if "--check" not in sys.argv:
-            (ROOT / file).write_text(package(file))
+            (ROOT / file).write_text(manifest() if file == MANIFEST else package(file))
     return 1 if stale and "--check" in sys.argv else 0
