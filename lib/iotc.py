@@ -8,8 +8,9 @@
 #
 # Files beside it are loaded only when they are needed. iotc_constants.py, iotc_setup.py (checks
 # what a device is made of), iotc_dps.py (registers it) and iotc_reasons.py (says what is wrong)
-# are let go after use. iotc_twin.py and iotc_limits.py are about properties, iotc_preview.py
-# speaks the conventions of programs written before July 2020; they stay once they are used.
+# are let go after use. iotc_twin.py and iotc_limits.py are about a twin's properties,
+# iotc_properties.py about a message's, iotc_preview.py speaks the conventions of programs written
+# before July 2020; they stay once they are used.
 # iotc_certificates.py is there for a device whose certificate Azure issues: while it connects, and
 # while a certificate is renewed.
 
@@ -18,7 +19,7 @@ import sys
 import time
 
 import json_text
-from iotc_wire import bag, dump, quote, signer, token, unix_time, with_bag
+from iotc_wire import bag, dump, quote, token, unix_time
 from micropython import const
 from mqtt_link import Full, MQTTLink
 from netstream import load_once
@@ -34,7 +35,6 @@ _NO_NETWORK = const(16)
 _COMMUNICATION_ERROR = const(32)
 
 # Of IOTConnectType and IOTLogLevel, which programs get from iotc_constants.
-_SYMM_KEY = const(1)
 _LOG_API = const(2)
 _LOG_ALL = const(16)
 
@@ -263,10 +263,8 @@ class Device:
 
     def __init__(self, scopeId, keyORCert, deviceId, credType):
         check = load_once("iotc_setup").check
-        self._cert, key = check(scopeId, keyORCert, deviceId, credType)
-        self._key = signer(key) if key else None
-        if credType == _SYMM_KEY:
-            self._key = signer(self._key(deviceId))
+        # Either of them is None.
+        self._cert, self._key = check(scopeId, keyORCert, deviceId, credType)
         self._scope = scopeId
         # What DPS knows the device by, and what the hub does.
         self._name = self._id = deviceId
@@ -833,7 +831,10 @@ class Device:
         try:
             if not self._hub:
                 raise OSError(-1, "not connected: call connect()")
-            topic = with_bag(topic, properties)
+            if properties is not None and properties != {}:
+                import iotc_properties
+
+                topic = iotc_properties.with_bag(topic, properties)
             msg = dump(msg, twin, len(topic))
             if twin:
                 self._rid += 1

@@ -1,13 +1,18 @@
 # iotc_setup: what a program needs once, when it makes its device: the check of what it is made of,
 # and devices out of connection strings. iotc loads it for that and lets it go again.
 
-from iotc_wire import plain
+from binascii import a2b_base64, b2a_base64
+
+from iotc_wire import plain, sign
 from micropython import const
 
 # IOTConnectType
 _SYMM_KEY = const(1)
 _X509_CERT = const(2)
 _DEVICE_KEY = const(3)
+
+_BLOCK = const(64)  # bytes of a block of SHA-256, and of the longest key
+_KEY_MIN = const(16)  # bytes
 
 _ID_MAX = const(128)
 _HUB_TAKES = "-.%_*?!(),:=@$'"  # beside letters and digits, in a device id
@@ -16,7 +21,8 @@ _DPS_TAKES = "-._:"
 
 def check(scope, key, device_id, kind):
     """
-    Return (certificate and its key, None), or (None, symmetric key), of a Device's arguments.
+    Return (certificate and its key, None), or (None, pads() of the device's own key), of a
+    Device's arguments.
 
     Raises ValueError naming the bad one.
     """
@@ -26,7 +32,10 @@ def check(scope, key, device_id, kind):
     if kind in (_SYMM_KEY, _DEVICE_KEY):
         if not key:
             raise ValueError("keyORCert: the key in base64, as the service shows it")
-        return None, key
+        own = pads(key)
+        if kind == _SYMM_KEY:  # a group's: the device's own is made of it
+            own = pads(sign(own, device_id))
+        return None, own
     if kind != _X509_CERT:
         raise ValueError("credType: one of IOTConnectType")
     get = key.get if isinstance(key, dict) else {}.get
@@ -34,6 +43,23 @@ def check(scope, key, device_id, kind):
     if not all(pair) or get("cert_phrase"):
         raise ValueError("keyORCert: keyfile and certfile, not encrypted")
     return pair, None
+
+
+def pads(key):
+    """
+    Return what sign() takes for a key: the two blocks that HMAC-SHA256 (RFC 2104) begins with.
+
+    key: as Azure shows it, base64 of 16 to 64 bytes. Raises ValueError for anything else.
+    """
+    try:
+        raw = a2b_base64(key)
+        # MicroPython's decoder skips what it doesn't know: look whether everything was read.
+        if not _KEY_MIN <= len(raw) <= _BLOCK or b2a_base64(raw).decode().strip() != key.strip():
+            raise ValueError
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError("keyORCert: not a base64 key of 16 to 64 bytes; copy all of it")
+    raw += bytes(_BLOCK - len(raw))
+    return bytes([one ^ 0x36 for one in raw]), bytes([one ^ 0x5C for one in raw])
 
 
 def _check_id(device_id, scope):

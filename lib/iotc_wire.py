@@ -4,7 +4,7 @@
 # files of iotc stand on them.
 
 import time
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from hashlib import sha256
 
 import json_text
@@ -14,11 +14,8 @@ _FIRST_DAY = const(1735689600)  # 2025-01-01: no clock that was set says less
 _FROM_1970_TO_2000 = const(946684800)  # seconds between the two epochs that boards count from
 
 _MESSAGE_MAX = const(262144)  # bytes of a message with its properties, at the hub
-_BLOCK = const(64)  # bytes of a block of SHA-256
 
-# What needs no percent-encoding, and what Hub takes in the name of a message's property.
-_UNRESERVED = "-._~"
-_PROPERTY_NAME = "!#$%&'*+-.^_`|~"
+_UNRESERVED = "-._~"  # what needs no percent-encoding, beside letters and digits
 
 
 def unix_time():
@@ -74,83 +71,35 @@ def bag(text):
     return out
 
 
-def with_bag(topic, properties):
+def sign(pads, text):
     """
-    Return topic (str) with the properties (dict or None) of a message behind it.
-
-    A number in iothub-creation-time-utc counts as time.time(). Raises ValueError for a name or
-    value that Hub can't take.
+    Return the HMAC-SHA256 (RFC 2104) of text (str) in base64. pads: iotc_setup.pads() of the key.
     """
-    if not isinstance(properties, dict):
-        if properties is None:
-            return topic
-        raise ValueError("properties: a dict, or None")
-    for name in properties:
-        value = properties[name]
-        name = str(name)
-        if name == "iothub-creation-time-utc" and not isinstance(value, str):
-            if not isinstance(value, (int, float)):
-                raise ValueError(name + ": a number of seconds as time.time() has it, or a text")
-            value = "%d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(int(value))[:6]
-        if not (name and plain(name, _PROPERTY_NAME)):
-            raise ValueError("property name: letters, digits, " + _PROPERTY_NAME)
-        if topic[-1] != "/":
-            topic += "&"
-        value = str(value)
-        _check_text(value)
-        topic += quote(name) + "=" + quote(value)
-    return topic
-
-
-def signer(key):
-    """
-    Return sign(text): HMAC-SHA256 (RFC 2104) of a str, in base64.
-
-    key: as Azure shows it, base64 of 16 to 64 bytes. Raises ValueError for anything else. The key
-    of one device of a group is signer(group_key)(registration_id).
-    """
-    try:
-        raw = a2b_base64(key)
-        # MicroPython's decoder skips what it doesn't know: look whether everything was read.
-        if not 16 <= len(raw) <= _BLOCK or b2a_base64(raw).decode().strip() != key.strip():
-            raise ValueError
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError("keyORCert: not a base64 key of 16 to 64 bytes; copy all of it")
     # MicroPython's sha256 has no copy(), so what can be made beforehand are the padded blocks.
-    # One long number is padded nine times faster than 64 small ones.
-    number = int.from_bytes(raw + bytes(_BLOCK - len(raw)), "big")
-    pads = []
-    for pad in b"\x36\x5c":
-        mask = int.from_bytes(bytes((pad,)) * _BLOCK, "big")
-        pads.append((number ^ mask).to_bytes(_BLOCK, "big"))
-
-    def sign(text):
-        inner = sha256(pads[0])
-        inner.update(text.encode())
-        outer = sha256(pads[1])
-        outer.update(inner.digest())
-        return b2a_base64(outer.digest())[:-1].decode()
-
-    return sign
+    inner = sha256(pads[0])
+    inner.update(text.encode())
+    outer = sha256(pads[1])
+    outer.update(inner.digest())
+    return b2a_base64(outer.digest())[:-1].decode()
 
 
-def token(sign, resource, expiry, policy=None):
+def token(pads, resource, expiry, policy=None):
     """
     Return a shared access signature (str).
 
-    sign: a signer(). resource: what the token opens, already through quote(). expiry: seconds
-    since 1970. policy: "registration" for DPS, None for a hub.
+    pads: iotc_setup.pads() of the key. resource: what the token opens, already through quote().
+    expiry: seconds since 1970. policy: "registration" for DPS, None for a hub.
     """
     expiry = str(expiry)
-    sig = sign(resource + "\n" + expiry)
+    sig = sign(pads, resource + "\n" + expiry)
     # 32 bytes in base64 end in one "=".
     sig = sig[:-1].replace("+", "%2B").replace("/", "%2F")
     skn = "&skn=" + policy if policy else ""
     return "".join(("SharedAccessSignature sr=", resource, "&sig=", sig, "%3D&se=", expiry, skn))
 
 
-def _check_text(text):
-    # Half of a surrogate pair is no text: MicroPython would send bytes that are not UTF-8.
+def check_text(text):
+    """Raises ValueError for half of a surrogate pair: MicroPython would send what is no UTF-8."""
     if len(text.encode()) != len(text):
         json_text.dumps(text)
 
@@ -175,7 +124,7 @@ def dump(value, twin=False, more=0):
     for what JSON can't hold, and for what a twin can't: see iotc_limits.
     """
     if isinstance(value, str):
-        _check_text(value)
+        check_text(value)
     elif not isinstance(value, bytes):
         if twin:
             import iotc_limits

@@ -38,16 +38,17 @@ sys.modules["time"] = time
 def test_device_key_and_tokens_are_those_of_the_vectors(board):
     got = board.run(
         """
-        from iotc_wire import quote, signer, token
-        group = signer(GROUP)
-        sign = signer(group("sensor-01"))
+        from iotc_setup import pads
+        from iotc_wire import quote, sign, token
+        device = sign(pads(GROUP), "sensor-01")
+        key = pads(device)
         dps = quote("0ne00ABCDEF/registrations/sensor-01")
         hub = quote("hub-7.azure-devices.net/devices/sensor-01")
         report(
-            device=group("sensor-01"),
-            dps=token(sign, dps, 1893456000, "registration"),
-            hub=token(sign, hub, 1893456000),
-            slashes=token(sign, hub, 1893456001),
+            device=device,
+            dps=token(key, dps, 1893456000, "registration"),
+            hub=token(key, hub, 1893456000),
+            slashes=token(key, hub, 1893456001),
         )
         """,
         **VECTORS,
@@ -72,10 +73,11 @@ def test_hmac_is_rfc_2104_for_every_length_of_key_and_text(board):
     run = board.run(
         """
         from binascii import b2a_base64
-        from iotc_wire import signer
+        from iotc_setup import pads
+        from iotc_wire import sign
         for size in range(16, 65):
-            key = bytes(range(size))
-            report(size=size, sig=signer(b2a_base64(key).decode())("x" * (size * 3)))
+            key = b2a_base64(bytes(range(size))).decode()
+            report(size=size, sig=sign(pads(key), "x" * (size * 3)))
         """
     )
     assert len(run.reports) == 49
@@ -102,9 +104,9 @@ def test_hmac_is_rfc_2104_for_every_length_of_key_and_text(board):
 def test_what_is_no_key_is_refused_without_being_shown(board, key):
     got = board.run(
         """
-        from iotc_wire import signer
+        from iotc_setup import pads
         try:
-            signer(key)
+            pads(key)
         except ValueError as e:
             report(text=str(e))
         """,
@@ -117,7 +119,9 @@ def test_what_is_no_key_is_refused_without_being_shown(board, key):
 def test_a_key_may_have_white_space_around_it(board):
     """As it has when it was read from a file."""
     got = board.run(
-        "from iotc_wire import signer\nreport(k=signer(GROUP + '\\n')('sensor-01'))", **VECTORS
+        "from iotc_setup import pads\nfrom iotc_wire import sign\n"
+        "report(k=sign(pads(GROUP + '\\n'), 'sensor-01'))",
+        **VECTORS,
     ).report
     assert got["k"] == azure_rig.DEVICE_KEY
 

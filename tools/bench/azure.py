@@ -56,10 +56,11 @@ def timed(make, count=400):
 
 TOKEN = {
     OURS: """
-from iotc_wire import quote, signer, token
-sign = signer(KEY)
+from iotc_setup import pads
+from iotc_wire import quote, token
+key = pads(KEY)
 resource = quote(HUB + "/devices/" + DEVICE)
-timed(lambda: token(sign, resource, 1893456000))
+timed(lambda: token(key, resource, 1893456000))
 """,
     # What it takes to write the same with that module, the key being decoded before.
     HMAC: """
@@ -255,7 +256,10 @@ def local_azure(directory, address):
 def sas(key, path):
     """A token for Microsoft's client, whose provisioning is left out."""
     sign = {"key": key, "path": path}
-    script = "from iotc_wire import *\nprint('@@', token(signer(key), quote(path), 1893456000))"
+    script = (
+        "from iotc_setup import pads\nfrom iotc_wire import *\n"
+        "print('@@', token(pads(key), quote(path), 1893456000))"
+    )
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "token.py"
         head = "".join("{} = {!r}\n".format(name, value) for name, value in sign.items())
