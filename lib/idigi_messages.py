@@ -8,7 +8,6 @@ here, XML in idigi_xml, which is loaded for it.
 """
 
 import io
-import json
 
 from micropython import const
 
@@ -182,23 +181,17 @@ def _message(source):
         text = _value(source, True)
         if text is None:
             raise ValueError("over the limit of %d bytes" % source.limit)
-        message = _loads(text)
+        import json_text
+
+        message = json_text.receive(text)
         if isinstance(message, dict):
             return message
         raise ValueError("no object")
     except BlockError:
         raise
-    except (ValueError, RuntimeError) as e:
+    except ValueError as e:
         source.spoil(str(e))
         return None
-
-
-def _loads(text):
-    if b"\\u" in text:  # MicroPython's json makes two characters of a surrogate pair
-        import json_text
-
-        return json_text.loads(text)
-    return json.loads(text)
 
 
 def _value(source, wanted):

@@ -17,7 +17,6 @@ examples sleep:
         client.do_next(100)
 """
 
-import json
 import time
 
 from micropython import const
@@ -180,44 +179,21 @@ def _check_named(metric):
 
 def _read_json(text):
     # The value, or None for what is no JSON: many answers are plain text.
-    if isinstance(text, str):
-        text = text.encode()
+    import json_text
+
     try:
-        if b"\\u" in text:  # MicroPython's json makes two characters of a surrogate pair
-            import json_text
-
-            return json_text.loads(text)
-        return json.loads(text)
-    except (ValueError, RuntimeError):  # RuntimeError: nested deeper than the parser goes
+        return json_text.receive(text)
+    except ValueError:
         return None
-
-
-def _is_plain(value):
-    # Whether MicroPython's json writes it right: it takes anything, and writes what is no JSON.
-    if isinstance(value, dict):
-        for key in value:
-            if not (isinstance(key, str) and _is_plain(key) and _is_plain(value[key])):
-                return False
-        return True
-    if isinstance(value, list):
-        for item in value:
-            if not _is_plain(item):
-                return False
-        return True
-    if isinstance(value, str):
-        return len(value.encode()) == len(value)
-    return value in (True, False) or isinstance(value, (int, float)) and value - value == 0
 
 
 def _write_json(value):
     # JSON text; InputError for what has none, such as half a surrogate pair.
-    try:
-        if _is_plain(value):
-            return json.dumps(value)
-        import json_text
+    import json_text
 
+    try:
         return json_text.dumps(value)
-    except (ValueError, RuntimeError) as e:
+    except ValueError as e:
         _refuse(_INVALID_JSON, str(e))
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from messages_rig import Pieces, taken
 
+
 def test_json_and_xml(board):
     report = board.run(
         """
@@ -211,6 +212,33 @@ NEIGHBOURS = [
     (b"<Document><Msg>1</Msg><Msg>" + LONG + b"</Msg><Msg/></Document>", 2, "2000 bytes"),
     (b"<Document><Msg>1</Msg><Msg>2</Message><Msg>3</Msg></Document>", 2, "</Message>"),
 ]
+
+
+# Each is no JSON, though braces and quotation marks are in order.
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"n" 1}', b'{"n":[1,]}', b'{"n":01}', b'{"n":NaN}', b'{"n":1e999}', b'{"n":}',
+        b'{"n":1 2}', b'{"n":"\\x"}', b'{"n":"\xed\xa0\xbd"}', b'{"n":' + b"9" * 401 + b"}",
+        b'{"n":' + b"[" * 40 + b"]" * 40 + b"}", b'{"n":' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
+)  # fmt: skip
+def test_pain_40_what_is_no_json_is_no_message_and_costs_no_other(board, bad):
+    report = board.run(
+        """
+        from idigi_errors import BlockError
+        from idigi_messages import messages
+        found = []
+        try:
+            for message in messages(payload):
+                found.append(message)
+        except BlockError as e:
+            report(found=found, why=str(e))
+        """,
+        payload=b'{"Document":{"Msg":[{"n":1},' + bad + b',{"n":2,"n":3}]}}',
+    ).report
+    assert report["found"] == [{"n": 1}, {"n": 3}]
+    assert "1 messages can't be used" in report["why"]
 
 
 @pytest.mark.parametrize("payload, good, word", NEIGHBOURS)
