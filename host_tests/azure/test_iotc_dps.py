@@ -183,7 +183,7 @@ FAILED = {
 
 def test_a_custom_allocation_may_fail_four_times_and_is_asked_for_anew(board):
     got, asked = talk(board, *[(200, "&retry-after=0", FAILED)] * 4, (200, "", ASSIGNED))
-    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"]
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1", None]
     assert [entry[1].split("/")[2] for entry in asked] == ["PUT"] * 5
 
 
@@ -200,7 +200,7 @@ def test_a_hub_that_speaks_another_protocol_is_refused_in_words(board, profile):
     assert got["kind"] == "ValueError" and "connection profile" in got["args"][0]
     state["connectionProfile"] = "Classic"
     got, _ = talk(board, (200, "", dict(ASSIGNED, registrationState=state)))
-    assert got["result"] == ["hub-7.azure-devices.net", "pump-1"]
+    assert got["result"] == ["hub-7.azure-devices.net", "pump-1", None]
 
 
 def test_a_retry_after_below_nothing_is_none_and_one_of_years_a_day(board):

@@ -44,3 +44,20 @@ def test_what_is_no_dict_and_half_a_surrogate_pair_are_refused(board):
     assert [one[1] for one in found] == ["properties: a dict, or None"] * 3
     run = board.run(PROGRAM + "    report(half=made({'a': chr(0xD83D)}))", given=[], topic=TOPIC)
     assert run.reports[-1]["half"][0] == "refused"
+
+
+def test_a_name_that_hub_does_not_take_is_refused_and_which_it_takes_is_said(board):
+    got = board.run(
+        """
+        from iotc_properties import with_bag
+        said = []
+        for name in ("", "a b", "a/b", "\u00e4"):
+            try:
+                said.append(with_bag("t/", {name: 1}))
+            except ValueError as e:
+                said.append(str(e))
+        report(said=said, good=with_bag("t/", {"a!#$": 1}), none=with_bag("t/", {}))
+        """
+    ).report
+    assert got["said"] == ["property name: letters, digits, !#$%&'*+-.^_`|~"] * 4
+    assert got["good"] == "t/a%21%23%24=1" and got["none"] == "t/"

@@ -247,45 +247,6 @@ def test_a_twins_limits_are_known_before_hub_tells(board):
     assert all(isinstance(text, str) for text in got["bad"]), got["bad"]
 
 
-def test_properties_stand_behind_the_topic_encoded_and_joined(board):
-    got = board.run(
-        """
-        from iotc_wire import with_bag
-
-        def bag(topic, properties):
-            try:
-                return with_bag(topic, properties)
-            except ValueError as e:
-                return "ValueError: " + str(e)
-
-        report(got=[
-            bag("t/", None),
-            bag("t/", {"mode": "eco & co"}),
-            bag("t/", {"n": 5}),
-            bag("t/x=1", {"n": 5}),
-            bag("t/", {"iothub-creation-time-utc": NOW}),
-            bag("t/", {"iothub-creation-time-utc": "2026-01-05T09:00:00Z"}),
-            bag("t/", {"iothub-creation-time-utc": None}),
-            bag("t/", {"": 1}),
-            bag("t/", {"a b": 1}),
-            bag("t/", [1]),
-        ])
-        """,
-        NOW=1767603600,
-    ).report["got"]
-    assert got[:6] == [
-        "t/",
-        "t/mode=eco%20%26%20co",
-        "t/n=5",
-        "t/x=1&n=5",
-        "t/iothub-creation-time-utc=2026-01-05T09%3A00%3A00Z",
-        "t/iothub-creation-time-utc=2026-01-05T09%3A00%3A00Z",
-    ]
-    assert "iothub-creation-time-utc" in got[6]
-    assert got[7:9] == ["ValueError: property name: letters, digits, !#$%&'*+-.^_`|~"] * 2
-    assert got[9] == "ValueError: properties: a dict, or None"
-
-
 def test_a_message_may_have_256_kb_with_what_stands_beside_it_and_not_a_byte_more(board):
     got = board.run(
         """

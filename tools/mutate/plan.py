@@ -17,6 +17,7 @@ TESTS = {
     "iotc": """azure/test_iotc_twin.py azure/test_iotc_preview.py azure/test_iotc_pains.py
         azure/test_iotc.py azure/test_iotc_sweep.py azure/test_iotc_strain.py""",
     "iotc_wire": "azure/test_iotc_wire.py",
+    "iotc_properties": "azure/test_iotc_properties.py",
     "iotc_dps": "azure/test_iotc_dps.py azure/test_iotc_reasons.py",
     "iotc_twin": "azure/test_iotc_twin.py",
     "ibmiotf": """ibm/test_ibmiotf_init.py ibm/test_ibmiotf_device.py
