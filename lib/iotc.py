@@ -292,6 +292,11 @@ class Device:
         """
         if isinstance(modelJSON, str):
             modelJSON = {"modelId": modelJSON}
+        elif isinstance(modelJSON, dict):
+            try:
+                load_once("option_names").check_names(modelJSON, ("modelId",))
+            except ValueError as e:
+                return self._fail(e)
         model_id = modelJSON.get("modelId", "") if isinstance(modelJSON, dict) else None
         if not isinstance(model_id, str):
             return self._wrong("setModelData")

@@ -5,6 +5,7 @@ from binascii import a2b_base64, b2a_base64
 
 from iotc_wire import plain, sign
 from micropython import const
+from netstream import load_once
 
 # IOTConnectType
 _SYMM_KEY = const(1)
@@ -13,6 +14,7 @@ _DEVICE_KEY = const(3)
 
 _BLOCK = const(64)  # bytes of a block of SHA-256, and of the longest key
 _KEY_MIN = const(16)  # bytes
+_CERTIFICATE = ("keyfile", "certfile", "key_file", "cert_file", "cert_phrase")
 
 _ID_MAX = const(128)
 _HUB_TAKES = "-.%_*?!(),:=@$'"  # beside letters and digits, in a device id
@@ -38,7 +40,10 @@ def check(scope, key, device_id, kind):
         return None, own
     if kind != _X509_CERT:
         raise ValueError("credType: one of IOTConnectType")
-    get = key.get if isinstance(key, dict) else {}.get
+    if not isinstance(key, dict):
+        key = {}
+    load_once("option_names").check_names(key, _CERTIFICATE)
+    get = key.get
     pair = get("certfile") or get("cert_file"), get("keyfile") or get("key_file")
     if not all(pair) or get("cert_phrase"):
         raise ValueError("keyORCert: keyfile and certfile, not encrypted")

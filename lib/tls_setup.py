@@ -1,8 +1,13 @@
 # tls_setup: makes a TLS context out of certificates and keys. netstream.tls_context() loads it for
-# that and lets go of it: a running client needs the heap for other things. Stands on tls.
+# that and lets go of it: a running client needs the heap for other things. Stands on tls and
+# option_names.
+
+import sys
 
 # Names that other libraries have for the same things.
 _ALIASES = {"ca": ("cadata", "cafile"), "cert": ("certfile",), "key": ("keyfile",)}
+_NAMES = ("ca", "cadata", "cafile", "cert", "certfile", "key", "keyfile", "verify")
+_NAMES += ("server_hostname",)
 
 
 def load(source, label=b"CERTIFICATE"):
@@ -47,11 +52,15 @@ def context(options):
     """
     Return a tls.SSLContext made of netstream.tls_context()'s dict.
 
-    Raises ValueError that says which of its entries can't be used.
+    Raises ValueError that says which of its entries can't be used, or was misspelt.
     """
     if not isinstance(options, dict):
         raise ValueError("ssl: pass a dict or an SSLContext")
+    import option_names
     import tls
+
+    sys.modules.pop("option_names", None)  # it leaves the heap together with this file
+    option_names.check_names(options, _NAMES)
 
     def get(name):
         for one in (name,) + _ALIASES[name]:

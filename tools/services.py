@@ -29,6 +29,7 @@ class Shared(NamedTuple):
 # What the services share, from the ground up: a file may import those above it in this list, and
 # no other file of lib/. A service's own files may import all of them.
 SHARED = (
+    Shared("option_names", seldom=True, inner=True),
     Shared("tls_setup", seldom=True, inner=True),
     Shared("hosts", seldom=True, inner=True),
     Shared("reasons", seldom=True, inner=True),
@@ -37,7 +38,6 @@ SHARED = (
     Shared("resolver", seldom=True, offered=True),
     Shared("websocket_stream", seldom=True),
     Shared("p256", seldom=True),
-    Shared("option_names", seldom=True, inner=True),
     Shared("json_surrogates", seldom=True, inner=True),
     Shared("json_text", inner=True, joins=True),
     Shared("mqtt_qos2", seldom=True, inner=True),

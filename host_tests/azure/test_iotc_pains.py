@@ -467,3 +467,45 @@ report(before=before, after=str(d.error), up=service.is_up())
     ).report
     assert report["up"] is False and "closed" in report["before"]
     assert report["after"] == report["before"]
+
+
+# ---- 45: misspelt options
+
+
+def test_pain_45_a_misspelt_name_of_a_certificate_is_told_with_the_right_one(board):
+    got = board.run(
+        """
+        import iotc
+        for key in (
+            {"certfle": "c", "keyfile": "k"}, {"cert_file": "c", "key_fille": "k"},
+            {"certfile": "c", "KeyFile": "k"}, {"certfile": "c", "keyfile": "k", "other": 1},
+        ):
+            try:
+                iotc.Device("0ne00", key, "sensor-1", 2)
+                report(said=None)
+            except ValueError as e:
+                report(said=str(e))
+        """
+    ).reports
+    assert [one["said"] for one in got] == [
+        "option 'certfle': write 'certfile'",
+        "option 'key_fille': write 'key_file'",
+        "option 'KeyFile': write 'keyfile'",
+        None,
+    ]
+
+
+def test_pain_45_a_misspelt_model_id_is_told_with_the_right_name(board):
+    """Passed over, the device would come up without its model."""
+    got = board.run(
+        """
+        import iotc
+        d = iotc.Device("0ne00", "QUJDREVGR0hJSktMTU5PUA==", "sensor-1", 3)
+        for model in ({"modelID": "x"}, {"modeld": "x"}, {"modelId": "x"}, {"older": {}}, {}):
+            report(code=d.setModelData(model), said=str(d.error))
+            d.error = None
+        """
+    ).reports
+    assert [one["code"] for one in got] == [1, 1, 0, 0, 0]
+    assert got[0]["said"] == "option 'modelID': write 'modelId'"
+    assert got[2]["said"] == "None"

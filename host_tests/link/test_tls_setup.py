@@ -96,3 +96,33 @@ netstream.tls_context({"ca": ca})
 report(kept="tls_setup" in sys.modules)
 """
     assert not board.run(source, ca=authority.der).report["kept"]
+
+
+def test_pain_45_a_misspelt_name_is_told_with_the_right_one(board, authority, client):
+    """Silently passed over, "verfiy" would verify and "server_hostnam" would verify another."""
+    source = (
+        LOAD
+        + """
+import sys
+for name in names:
+    options = {"ca": ca, "cert": cert, "key": key, name: "x"}
+    report(said=context(options))
+report(kept="option_names" in sys.modules)
+"""
+    )
+    wrong = {
+        "verfiy": "verify", "Verify": "verify", "cerfile": "certfile", "kye": "key",
+        "server_hostnam": "server_hostname", "caa": "ca",
+    }  # fmt: skip
+    other = ["cert_reqs", "do_handshake", "server_side", "x"]
+    reports = board.run(
+        source,
+        names=list(wrong) + other,
+        ca=authority.der,
+        cert=client.der,
+        key=client.key_der,
+    ).reports
+    for (name, right), got in zip(wrong.items(), reports):
+        assert got["said"] == "option %r: write %r" % (name, right)
+    assert [got["said"] for got in reports[len(wrong) : -1]] == [True] * len(other)
+    assert reports[-1]["kept"] is False
