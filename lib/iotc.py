@@ -290,19 +290,12 @@ class Device:
         Announce a model: {"modelId": id}, its id alone, or a dict of older days. Returns 0; 1 for
         anything else.
         """
-        if isinstance(modelJSON, str):
-            modelJSON = {"modelId": modelJSON}
-        elif isinstance(modelJSON, dict):
-            try:
-                load_once("option_names").check_names(modelJSON, ("modelId",))
-            except ValueError as e:
-                return self._fail(e)
-        model_id = modelJSON.get("modelId", "") if isinstance(modelJSON, dict) else None
-        if not isinstance(model_id, str):
-            return self._wrong("setModelData")
-        if "__iot:interfaces" in modelJSON:
+        try:
+            self._model = load_once("iotc_setup").model(modelJSON)
+        except ValueError as e:
+            return self._fail(e)
+        if "__iot:interfaces" in self._model:
             self.convention = "B"
-        self._model = modelJSON
         return 0
 
     def setInterfaces(self, interfaceJSON):

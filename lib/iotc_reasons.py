@@ -11,7 +11,6 @@ WRONG = {
     "on": "on: the name of an event, and a function",
     "setInterfaces": "setInterfaces: a dict, {name: id}",
     "setLogLevel": "setLogLevel: one of IOTLogLevel",
-    "setModelData": 'setModelData: a model id, or a dict such as {"modelId": id}',
     "setQosLevel": "setQosLevel: Hub has QoS 0 and 1",
     "setServiceHost": 'setServiceHost: before connect() only, and a text, "host" or "host:port"',
     "setTokenExpiration": "setTokenExpiration: at least 1 s",

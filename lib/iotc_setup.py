@@ -1,5 +1,6 @@
-# iotc_setup: what a program needs once, when it makes its device: the check of what it is made of,
-# and devices out of connection strings. iotc loads it for that and lets it go again.
+# iotc_setup: what a program needs once, when it makes its device: the check of what it is made of
+# and of its model, and devices out of connection strings. iotc loads it for that and lets it go
+# again.
 
 from binascii import a2b_base64, b2a_base64
 
@@ -65,6 +66,19 @@ def pads(key):
         raise ValueError("keyORCert: not a base64 key of 16 to 64 bytes; copy all of it")
     raw += bytes(_BLOCK - len(raw))
     return bytes([one ^ 0x36 for one in raw]), bytes([one ^ 0x5C for one in raw])
+
+
+def model(value):
+    """
+    Return what setModelData() was given as a dict: a model's id, or a dict that may have it under
+    "modelId". ValueError in words for anything else.
+    """
+    if isinstance(value, str):
+        value = {"modelId": value}
+    if not isinstance(value, dict) or not isinstance(value.get("modelId", ""), str):
+        raise ValueError('setModelData: a model id, or a dict such as {"modelId": id}')
+    load_once("option_names").check_names(value, ("modelId",))
+    return value
 
 
 def _check_id(device_id, scope):
