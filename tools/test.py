@@ -108,5 +108,14 @@ def end(child):
     child.wait()
 
 
+def without_traceback(function):
+    """Return what function() does, or after Ctrl-C, in one line, the status for it."""
+    try:
+        return function()
+    except KeyboardInterrupt:
+        workshop.say("interrupted")
+        return _INTERRUPTED
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_traceback(main))

@@ -1,6 +1,7 @@
 """tools/test.py: what its options choose, and how Ctrl-C ends it."""
 
 import os
+import runpy
 import signal
 import sys
 import time
@@ -53,12 +54,26 @@ def test_ctrl_c_ends_it_and_all_that_it_started_in_one_line(tmp_path, workers):
     count = max(1, int(workers))
     with processes.Process([sys.executable, TOOL, "-n", workers, "-q", test]) as tool:
         wait_for(lambda: len(told.read_text().split()) == count, "the tests don't start")
+        before = len(tool.err)  # another tool may be making .venv, and be waited for
         tool.signal(signal.SIGINT)
         assert tool.wait(60) == 130, tool.tail()
-    assert list(tool.err) == ["picolink: interrupted; what the tests had started is ended"]
+    said = list(tool.err)[before:]
+    assert said == ["picolink: interrupted; what the tests had started is ended"]
     assert "KeyboardInterrupt" not in "\n".join(tool.out)
     for pid in told.read_text().split():
         wait_for(lambda pid=pid: not alive(int(pid)), "process {} is left".format(pid))
+
+
+def test_ctrl_c_before_the_tests_is_one_line_too(capsys):
+    """While .venv or the build is made, say."""
+    module = runpy.run_path(str(TOOL))
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert module["without_traceback"](interrupted) == 130
+    assert capsys.readouterr().err == "picolink: interrupted\n"
+    assert module["without_traceback"](lambda: 3) == 3
 
 
 def test_an_interpreter_that_there_is_not_is_told():

@@ -154,12 +154,17 @@ def test_many_calls_from_two_threads(device, agent):
 from TeamViewerIoTPythonSDK import TVCMI_client as Threaded
 c = Threaded(parameters)
 c.on_api_response = c.on_api_connect = hear("x")
+c.on_api_error = hear("error")
+def wait(n):
+    for _ in range(1500):
+        if len(heard) >= n:
+            return
+        time.sleep(0.02)
+    raise OSError("in vain: %s" % heard)
 c.provision()
-while not heard:
-    time.sleep(0.02)
+wait(1)
 c.connect_api()
-while len(heard) < 2:
-    time.sleep(0.02)
+wait(2)
 count = [0] * 200
 def own(i):
     def callback(error_code, **values):
