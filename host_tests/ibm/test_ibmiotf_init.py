@@ -2,6 +2,7 @@
 
 import json
 
+import sweep_rig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -360,3 +361,59 @@ def test_defaults_stand_below_the_options_of_every_client(board):
     assert run.report["left"] == sorted(
         list(OPTIONS) + ["port"]
     )  # the program's own dict is left as it was
+
+
+def test_a_topic_that_is_kept_is_that_of_this_message(board):
+    """Events one after the other that differ in one thing only: device, kind, name or format."""
+    report = board.run(
+        """
+        import ibm_stream, ibmiotf.application
+        service = ibm_stream.Service()
+        service.take_over()
+        client = ibmiotf.application.Client(options)
+        ibmiotf.codecs["other"] = ibmiotf.codecs["json"]
+        while not client.isConnected():
+            client.do_next()
+        for device, name, fmt in (
+            ("p1", "a", "json"), ("p1", "a", "other"), ("p1", "b", "other"), ("p2", "b", "other"),
+            ("p2", "b", "other"), ("p1", "a", "json"),
+        ):
+            client.publishEvent("pump", device, name, fmt, 1)
+        client.publishCommand("pump", "p1", "a", "json", 1)
+        for _ in range(20):
+            client.do_next()
+        report(topics=[one[0] for one in service.received])
+        """,
+        before_lib=sweep_rig.DOUBLES,
+        options={
+            "org": "abc123", "id": "app", "auth-method": "apikey", "auth-key": "a-abc123-x",
+            "auth-token": "t", "host": "h", "ssl": False,
+        },
+    ).report  # fmt: skip
+    space = "iot-2/type/pump/id/"
+    assert report["topics"] == [
+        space + end
+        for end in (
+            "p1/evt/a/fmt/json",
+            "p1/evt/a/fmt/other",
+            "p1/evt/b/fmt/other",
+            "p2/evt/b/fmt/other",
+            "p2/evt/b/fmt/other",
+            "p1/evt/a/fmt/json",
+            "p1/cmd/a/fmt/json",
+        )
+    ]
+
+
+def test_the_payload_of_an_event_is_text_where_it_can_be(board):
+    report = board.run(
+        """
+        import ibmiotf
+        ibmiotf.codecs["raw"] = (None, lambda message: ibmiotf.Message(1))
+        report(kinds=[
+            type(ibmiotf.Event("e", "raw", payload).payload).__name__
+            for payload in (b"text", bytes((0xff, 0xfe)))
+        ])
+        """
+    ).report
+    assert report == {"kinds": ["str", "bytes"]}

@@ -492,6 +492,8 @@ def interrupted(buf, off, n):
             refused.append(said(link.publish, "up/interrupt", "i" * 40, qos=qos))
         refused.append(said(link.subscribe, "down/x"))
         refused.append(said(link.disconnect))
+        refused.append(said(link.discard))
+        refused.append(said(link.drop, OSError("a test")))
         inside[0] = False
     return write(buf, off, n)
 stream.write = interrupted

@@ -222,3 +222,64 @@ report(up=broker_stream.run(link, link.is_connected), downs=len(link.events))
         before_lib=DOUBLES,
     ).report
     assert report == {"up": True, "downs": 1}
+
+
+def test_pain_33_an_end_that_could_not_be_told_is_told_in_the_next_step(board):
+    report = board.run(
+        """
+import broker_stream
+stream = broker_stream.BrokerStream()
+link = broker_stream.make(stream)
+told = []
+def down(e):
+    told.append(str(e))
+    if len(told) == 1:
+        raise MemoryError
+link.on_down = down
+broker_stream.run(link, link.is_connected)
+stream.ended = True
+up = broker_stream.run(link, lambda: len(told) > 1 and link.is_connected())
+for _ in range(5):
+    link.do_next()
+report(up=up, told=told)
+""",
+        before_lib=DOUBLES,
+    ).report
+    assert report["up"] and len(report["told"]) == 2
+    assert report["told"][0] == report["told"][1] and "closed" in report["told"][0]
+
+
+def test_while_credentials_are_renewed_new_messages_wait_for_the_next_connection(board):
+    report = board.run(
+        """
+import broker_stream
+stream = broker_stream.BrokerStream()
+link = broker_stream.make(stream, credentials=lambda: ("u", "p", 0.01), clean_session=False)
+link.connect()
+stream.answers = False
+link.publish(b"up/old", b"1", qos=1)
+# Its acknowledgement is awaited, so that the renewal, due at once, is not over yet.
+import time
+start = time.ticks_ms()
+while time.ticks_diff(time.ticks_ms(), start) < 400:
+    link.do_next(10)
+link.publish(b"up/new", b"2", qos=1)
+link.publish(b"up/new", b"3", qos=0)
+for _ in range(5):
+    link.do_next()
+early = [body for op, body in stream.packets if b"up/new" in body]
+stream.answers = True
+for op, body in stream.packets:
+    if op & 0xF0 == 0x30:
+        stream._answer(op, body)
+start = time.ticks_ms()
+over = False
+while not over and time.ticks_diff(time.ticks_ms(), start) < 30000:
+    link.do_next()
+    over = not link.inflight and len(stream.received) == 3
+report(early=len(early), over=over, got=[one[1] for one in stream.received],
+       connections=stream.connections > 1)
+""",
+        before_lib=DOUBLES,
+    ).report
+    assert report == {"early": 0, "over": True, "got": ["1", "2", "3"], "connections": True}
