@@ -7,6 +7,7 @@ Runs the tests: `python3 tools/test.py [pytest arguments]`, with any Python 3.9 
     python3 tools/test.py -n 0                             all, one after the other
     python3 tools/test.py --built                          the clients' tests, on MicroPython and
                                                            what tools/build.py makes of lib/
+    python3 tools/test.py --built --main                   of them each client's main flows only
     python3 tools/test.py --interpreter micropython32      what runs device code, on Debian's
                                                            32-bit MicroPython (an older version)
 
@@ -27,6 +28,14 @@ import workshop
 
 # Where the clients' tests are.
 BUILT_ROOMS = ("link", "ibm", "azure", "teamviewer", "digi")
+# Each client's main flows, by its public face alone: what every change passes on built files, too.
+BUILT_MAIN = (
+    "link/test_mqtt_link_tls.py",
+    "azure/test_iotc.py",
+    "ibm/test_ibmiotf_application.py",
+    "teamviewer/test_TeamViewerIoTPythonSDK_TVCMI_client.py",
+    "digi/test_digi_faithful.py",
+)
 INTERPRETERS = ("micropython", "cpython", "micropython32")
 _END_S = 10  # how long pytest and its workers may take to end after Ctrl-C
 _INTERRUPTED = 130  # the status that shells give a program ended by Ctrl-C
@@ -54,6 +63,7 @@ def main():
         workshop.say(workshop.why_no_micropython() + "; its half of the tests is skipped")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--built", action="store_true")
+    parser.add_argument("--main", action="store_true")
     parser.add_argument("--interpreter", action="append", choices=INTERPRETERS)
     options, selected = parser.parse_known_args()
     everything = not selected
@@ -62,7 +72,8 @@ def main():
     if options.built:
         environment["PICOLINK_BUILT"] = built_path()
         if not [one for one in selected if one.startswith("host_tests")]:
-            selected += ["host_tests/" + room for room in BUILT_ROOMS]
+            chosen = BUILT_MAIN if options.main else BUILT_ROOMS
+            selected += ["host_tests/" + one for one in chosen]
     if options.interpreter:
         environment["PICOLINK_BOARDS"] = " ".join(options.interpreter)
         if "micropython32" in options.interpreter:

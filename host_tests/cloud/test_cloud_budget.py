@@ -10,7 +10,7 @@ import services
 CLIENTS = {
     "mqtt": ("mqtt_link", 2500, 2700),
     "azure": ("iotc", 2500, 3400),
-    "ibm": ("ibmiotf.device", 2500, 3300),
+    "ibm": ("ibmiotf.device", 2500, 3700),
     "teamviewer": ("teamviewer_iot", 2500, 3700),
 }
 

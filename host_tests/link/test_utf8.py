@@ -1,6 +1,12 @@
 """lib/utf8.py: what counts as a text is what CPython's strict decoder takes, less NUL."""
 
 import itertools
+import os
+
+import pytest
+
+# The build joins it into the files that use it, under a name of its own choice.
+pytestmark = pytest.mark.skipif("PICOLINK_BUILT" in os.environ, reason="no file of its own there")
 
 PROGRAM = """
     import utf8

@@ -101,12 +101,8 @@ class Builder:
                 modules[made.file] = made
                 elsewhere.update(hidden)
                 for part in parts:
-                    if (
-                        part != main
-                        and not part.startswith(main + ".")
-                        and not services.owner(part)
-                        and part not in self.names.inner
-                    ):
+                    below = part == main or part.startswith(main + ".")
+                    if not below and part not in self.names.inner:
                         one = joined.stand_in(part, main, self.sources, made.finals)
                         modules[one.file] = one
         held = {part for parts in _groups(chosen) for part in parts}

@@ -4,7 +4,7 @@
 # The broker keeps a session, takes nothing that is no MQTT, and writes down what it saw:
 # `received` (topic, payload, qos), each QoS 2 message once; `corrupt`, why a stream was none.
 
-from mqtt_link import MQTTLink
+import mqtt_link
 from sweeping import Counter
 
 
@@ -301,8 +301,11 @@ class BrokerStream(Counter):
 
 def make(stream, **options):
     """A link on this stream that dials again at once. link.events: what it told."""
-    link = MQTTLink("id", "host", **options)
-    link._stream = stream
+    real, mqtt_link.NetStream = mqtt_link.NetStream, lambda *arguments: stream
+    try:
+        link = mqtt_link.MQTTLink("id", "host", **options)
+    finally:
+        mqtt_link.NetStream = real
     link.backoff_ms = link.backoff_max_ms = 0
     link.events = events = []
     link.set_callback(lambda *message: events.append(("message",) + message))

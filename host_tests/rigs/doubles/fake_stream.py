@@ -1,7 +1,7 @@
 # fake_stream: what stands in for a link's connection in the property tests. Device code: the same
 # file runs on MicroPython and, through the port, inside the tests' own process.
 
-from mqtt_link import MQTTLink
+import mqtt_link
 
 CONNACK = b"\x20\x02\x00\x00"
 
@@ -85,8 +85,12 @@ def connected(stream, **options):
     ("message", topic, payload, retained), ("ack", id, code), ("skip", topic, size), ("down", the
     error's kind). What it wrote so far is forgotten.
     """
-    link = MQTTLink("id", "host", clean_session=False, **options)
-    link._stream = stream
+    real, mqtt_link.NetStream = mqtt_link.NetStream, lambda *arguments: stream
+    try:
+        link = mqtt_link.MQTTLink("id", "host", clean_session=False, **options)
+    finally:
+        mqtt_link.NetStream = real
+    link.double = stream
     link.pid = 0
     link.events = events = []
     link.set_callback(lambda *message: events.append(("message",) + message), retained=True)
@@ -113,7 +117,7 @@ def prepare(link, messages, filters):
 
 def rest(link):
     """Step the link until it has nothing to do or the connection has ended."""
-    stream = link._stream
+    stream = link.double
     for _ in range(1000000):
         before = stream.writes
         if not link.is_connected() or not link.do_next() and stream.writes == before:
@@ -126,7 +130,7 @@ def play(link):
     Step the link until everything that arrives is read or the connection has ended. Raises
     AssertionError when a step neither reads nor writes nor ends.
     """
-    stream = link._stream
+    stream = link.double
     while stream.pieces and link.is_connected():
         before = stream.reads + stream.writes
         link.do_next()
