@@ -57,7 +57,7 @@ def provide(device, ask):
         return False
     p256, key, csr = yield from _request(device._name)
     chain = yield from device._register(_DPS_API_VERSION, csr)
-    _keep(device, p256, key, chain)
+    yield from _keep(device, p256, key, chain)
     return True
 
 
@@ -144,12 +144,12 @@ def _renew(device):
         link.on_ack = device._on_ack
         link.set_callback(device._on_message)
         raise
-    _keep(device, p256, key, chain)
+    yield from _keep(device, p256, key, chain)
     # What is acknowledged before is not sent twice; the rest goes with the next connection.
     for _ in range(_QUIET):
+        yield False
         if not link.inflight:
             break
-        yield False
     device._lead_to_hub()
 
 
@@ -205,12 +205,13 @@ def _load(device):
             device._issued = [int(renew_at), int(end), None]
             device._look = time.ticks_ms()
             return True
-    device._fail("%s: damaged, or not ours: asking DPS" % path)
+    device._fail("%s: damaged, or not ours" % path)
     return False
 
 
 def _keep(device, p256, key, chain):
-    # Write key and chain, whole or not at all.
+    # Write key and chain, whole or not at all. Each of its steps takes some 30 ms of a board.
+    yield True
     if not chain:
         raise ValueError("no certificate: has the enrolment a credential policy?")
     path = device.certificate_file
@@ -226,12 +227,14 @@ def _keep(device, p256, key, chain):
         pieces = [head.encode(), p256.pem("EC PRIVATE KEY", p256.key_der(key[0], key[1]))]
         for one in chain:
             pieces.append(p256.pem("CERTIFICATE", a2b_base64(one)))
+        yield True
         checksum = 0
         with open(new, "wb") as file:
             for piece in pieces:
                 checksum = crc32(piece, checksum)
                 file.write(piece)
             file.write(b"%08x\n" % checksum)
+        yield True
         # This board's TLS must take it, before it takes the place of the one in use.
         tls_context({"verify": False, "cert": new, "key": new})
         os.rename(new, path)
