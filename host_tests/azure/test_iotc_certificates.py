@@ -664,6 +664,7 @@ settle(d)
 report(at="cut", said=said)
 sys.stdin.readline()
 if said:
+    send(d, 1)  # the connection is there again
     look(d, 61)
 send(d, 2)
 report(said=said, connected=d.isConnected())
