@@ -57,6 +57,8 @@ def test_known_faults_can_still_be_made(one):
         assert (workshop.ROOT / "host_tests" / path).is_file(), path
 
 
+@pytest.mark.skipif(not workshop.micropython(), reason=workshop.why_no_micropython() or "-")
+@pytest.mark.timeout(600)
 def test_a_fault_is_noticed_and_only_there(tmp_path):
     """In a copy: what is here stays as it is."""
     path = workshop.LIB / "hosts.py"
