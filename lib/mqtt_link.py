@@ -19,7 +19,7 @@ from micropython import const
 try:
     from _thread import allocate_lock
 except ImportError:
-    allocate_lock = None  # a port without threads
+    from no_threads import allocate_lock
 
 try:
     from umqtt.simple import MQTTClient, MQTTException
@@ -29,8 +29,8 @@ except ImportError:
 from netstream import NetStream, load_once, tls_context
 from utf8 import is_text
 
-# Where the link is. Only connect(), _dial(), _connect(), _enter_up(), _renew() and _hang_up()
-# change it; the picture is in docs/link.md.
+# Where the link is. Only connect(), _dial(), _connect(), _enter_up(), _check_time() and
+# _hang_up() change it; the picture is in docs/link.md.
 _OFF = const(0)  # disconnect() was called: stays away until connect()
 _PAUSING = const(1)  # waits for the next attempt (back-off)
 _DIALLING = const(2)  # address, TCP, TLS, WebSocket
@@ -85,10 +85,10 @@ _CALL = const(2)
 _ID = const(0)
 _LEFT = const(1)
 _WORST = const(2)
-# What the socket had no room for: the buffer, from and to where, whether a packet begins there.
+# What the socket had no room for: the buffer, from where, how much, whether a packet begins there.
 _BUFFER = const(0)
 _FROM = const(1)
-_TO = const(2)
+_REST = const(2)
 _BEGINS = const(3)
 
 _REFUSED = const(0x80)  # in a SUBACK
@@ -103,7 +103,9 @@ _COPY_MAX = const(1024)
 # again; then it is passed over.
 _SHORTAGES_MAX = const(2)
 _LENGTH_MAX = const(268435455)
-_ANSWERS_SIZE = const(64)  # bytes of answers that are gathered for one write
+# So many answers are gathered for one write, and so many may wait for the broker to take them:
+# then no further message is looked at.
+_ANSWERS_MAX = const(32)
 # Writes of one packet in one step; the rest waits for the next.
 _PIECES_MAX = const(32)
 # How much of lwIP's 8000 bytes, which all connections share, may hold what nothing has been heard
@@ -121,10 +123,12 @@ _LONG_AGO = const(0x1FFFFFFF)
 # Bound once: a name of the module is found sooner than one of the language, and a tuple written
 # where it is used is made at each call.
 _len = len
+_bytes = bytes
+_isinstance = isinstance
+_nothing = bool  # to be called
 _TEXT_OR_BYTES = (str, bytes)
 _BYTES = (bytes, bytearray, memoryview)
 _NETWORK = (OSError, MQTTException)
-_IN_USE = "the link is in the middle of another call: try again later"
 _INTERRUPTED = OSError(-1, "a step of the link was interrupted")
 
 
@@ -206,6 +210,12 @@ def _string(s):
 def _head(item):
     # The bytearray of an item of the window.
     return item[0] if isinstance(item, tuple) else item
+
+
+def _id(item):
+    # The packet id of an item of the window.
+    head = _head(item)
+    return head[0] << 8 | head[1]
 
 
 def _pop(items, i):
@@ -321,15 +331,13 @@ class MQTTLink(MQTTClient):
         self._free = 0  # how many ids behind `pid` are known to be in no use ...
         self._counted_at = -1  # ... if that is `pid` still
         self._state = _PAUSING
-        # 1 while somebody is at work on what follows. It is only changed between these two calls,
-        # which without threads do nothing.
-        self._busy = 0
-        self._enter = self._leave = ticks_ms
-        if allocate_lock:
-            lock = allocate_lock()
-            self._enter = lock.acquire
-            self._leave = lock.release
-        self._stepping = False  # inside do_next(), or a callback
+        # Whoever is at work on what follows holds a lock. _leave[whether he got it] ends that: so
+        # there is no jump, and no Ctrl-C, between taking it and the `try` that lets go of it.
+        lock = allocate_lock()
+        self._take = lock.acquire
+        self._leave = (_nothing, lock.release)
+        self._calling = 0  # inside how many callbacks
+        self._op = self._pid = 0  # first byte and packet id of the packet being understood
         self._broken = False  # set before what must not stop half-way, cleared after it
         self._raised = None  # what a callback of the program raised in this step
         self._untold = 0  # on_down has to hear yet of: 1 an end that was wanted, 2 the error
@@ -344,7 +352,7 @@ class MQTTLink(MQTTClient):
         # on until there is nothing, and doesn't tell of an end of the stream that it came to.
         self._exact = bool(context) and not websocket
         self._tx = bytearray(64)  # a QoS 0 packet on its way
-        self._answers = bytearray(_ANSWERS_SIZE)  # gathered for one write, of which ...
+        self._answers = bytearray(_ANSWERS_MAX * 4)  # gathered for one write, of which ...
         self._gathered = 0  # ... so many bytes, and ...
         self._owed = 0  # ... so many answers wait there or in _out
         self._out = []  # what the socket had no room for
@@ -360,19 +368,20 @@ class MQTTLink(MQTTClient):
         self._warned = False  # told that the broker has no QoS 2
         self._failures = 0  # attempts and short connections in succession that failed
         self._shortages = 0  # messages in succession for which the program had no memory
-        self._wait = 0  # ms from _retry_at to the next attempt
-        self._retry_at = ticks_ms()
+        self._wait = 0  # ms from the end of the last connection or attempt to the next attempt
         self._holding = False  # QoS 0 is kept, too, while credentials are renewed
         self._present = False  # whether the broker had a session of ours
+        self._heard_topic = b""  # of the last message: looked through once
         self._task = None  # the generator that dials
         self._forget_connection()
 
     def _forget_connection(self):
         # What is true of one connection only. Takes no memory.
+        self._resting = False  # up, and nothing to do until bytes come or _check_at does
         self._task = self._tail = None
         self._start = self._end = self._gathered = self._owed = self._sent = self._asked = 0
         self._skip = 0  # bytes still to come of a packet over max_packet, which is ...
-        self._skipped = None  # ... (topic, size, flags, packet id)
+        self._skipped = None  # ... of this topic
         self._length = 0  # of the packet being understood, without its head
         self._fresh = False  # _rx has what _parse() has not looked at
         self._need = 2  # bytes that the packet in _rx lacks, as far as is known
@@ -380,9 +389,10 @@ class MQTTLink(MQTTClient):
         self._pinged = False  # since _pinged_at a PINGRESP is awaited
         self._heard = False  # the broker has said something after its CONNACK
         self._lifetime = 0  # ms from _up_at on after which to renew credentials; 0: never
-        # Ticks of: the last bytes in and out; the last that came or left a queue; the oldest
-        # message unacknowledged; the last SUBSCRIBE; the next look at the deadlines.
-        self._last_in = self._last_out = self._moved_at = ticks_ms()
+        # Ticks of: the end of the one before; the last bytes in and out; the last that came or
+        # left a queue; the oldest message unacknowledged; the last SUBSCRIBE; the next look at the
+        # deadlines.
+        self._ended_at = self._last_in = self._last_out = self._moved_at = ticks_ms()
         self._acked_at = self._asked_at = self._pinged_at = self._up_at = self._check_at = (
             self._last_in
         )
@@ -430,23 +440,22 @@ class MQTTLink(MQTTClient):
             first attempt: OSError, TLSError, MQTTException(code, text) for a refusal. do_next()
             goes on trying all the same; disconnect() ends that.
         """
-        if self._stepping:
+        if self._calling:
             raise OSError(-1, "connect() can't wait inside a callback")
-        if self._busy:
-            raise OSError(EALREADY, _IN_USE)
+        self._check_free()
         if clean_session is not None:
             self.clean_session = clean_session
         if self._state >= _UP:
-            self._hang_up()
+            self._stop(None)
         if self._state == _OFF:
             self._state = _PAUSING
         self._wait = 0
-        self._retry_at = start = ticks_ms()
+        start = ticks_ms()
         self.error = None
         while self._state < _UP:
             self.do_next(100)
             if timeout and _age(start) > timeout * 1000 and self._state < _UP:
-                self._hang_up(OSError(ETIMEDOUT, "no connection within %s s" % timeout))
+                self._stop(OSError(ETIMEDOUT, "no connection within %s s" % timeout))
             if self.error:
                 raise self.error
         return self._present
@@ -456,22 +465,16 @@ class MQTTLink(MQTTClient):
         Wait at most wait_ms for acknowledgements, send DISCONNECT, close, and stay away until
         connect(). Messages not acknowledged stay in the window.
         """
-        if self._busy:
-            raise OSError(EALREADY, _IN_USE)
+        self._check_free()
         start = ticks_ms()
         try:
-            while self._state >= _UP and not self._stepping:
+            while self._state >= _UP and not self._calling:
                 left = wait_ms - _age(start)
                 if left <= 0 or not (self._window or self._out or self._waiting):
                     break
                 self.do_next(left)
         finally:
-            while self._take():
-                sleep_ms(0)  # another thread is in the middle of something
-            try:
-                self._hang_up(None, _OFF)
-            finally:
-                self._busy = 0
+            self._stop(None, _OFF)
 
     def drop(self, error):
         """
@@ -481,15 +484,15 @@ class MQTTLink(MQTTClient):
         For a program that can't go on with what came in. It may be called inside a callback: the
         message that is being delivered is not acknowledged then, and comes again.
         """
-        if self._take():
-            raise OSError(EALREADY, _IN_USE)
+        leave = self._leave[self._take(False)]
         try:
+            self._mine(leave)
             self._undone = True
             if self._gathered and self._state >= _UP:
                 self._send_kept()  # the answers to what came before
             self._hang_up(error)
         finally:
-            self._busy = 0
+            self._finish(leave)
 
     def publish(self, topic, msg, retain=False, qos=0, wait_ms=0):
         """
@@ -509,33 +512,25 @@ class MQTTLink(MQTTClient):
             # forms are changed at once, so that no interrupt finds one without the other.
             last = (topic if isinstance(topic, _TEXT_OR_BYTES) else NetStream, _topic(topic, qos))
             self._topic = last
-        if not isinstance(msg, bytes):
+        if not _isinstance(msg, _bytes):
             msg = _encode(msg, "msg")
         start = None
         while True:
-            # Straight on until `try`: where there is no jump no interrupt and no Ctrl-C comes
-            # between, and the lock keeps out other threads.
-            self._enter()
-            busy, self._busy = self._busy, 1
-            self._leave()
+            leave = self._leave[self._take(False)]
             try:
-                if busy:
-                    raise OSError(EALREADY, _IN_USE)
+                if leave is _nothing:
+                    self._mine(leave)
                 kept = qos or self._holding
                 if not kept and self._state < _UP:
                     raise OSError(ENOTCONN, "not connected, QoS 0 not sent")
                 if _len(self._window if kept else self._out) < self.window:
                     return self._queue(last[1], msg, retain, qos, kept)
             finally:
-                self._enter()
-                broken, self._busy = self._broken, self._busy & busy
-                self._leave()
-                if broken and not busy:
-                    self._hang_up(_INTERRUPTED)
+                self._finish(leave)
             if start is None:
                 start = ticks_ms()
             left = wait_ms - _age(start)
-            if left <= 0 or self._stepping:
+            if left <= 0 or self._calling:
                 raise Full(ENOBUFS, "window full: %d unacknowledged" % self.window)
             self.do_next(left)
 
@@ -550,36 +545,33 @@ class MQTTLink(MQTTClient):
             OSError(EALREADY) as publish() does.
         """
         entries = []
+        newest = {}  # of the same filter in one list the last one counts
         call = [0, 0, 0]
         for name, wanted in ((topic, qos),) if isinstance(topic, _TEXT_OR_BYTES) else topic:
-            entries.append([_string(_topic(name, wanted or 0, True)), wanted, call])
+            entry = [_string(_topic(name, wanted or 0, True)), wanted, call]
+            newest[entry[_FILTER]] = entry
+            entries.append(entry)
         if not entries:
             raise ValueError("subscribe: an empty list")
         call[_LEFT] = len(entries)
-        self._enter()
-        busy, self._busy = self._busy, 1
-        self._leave()
+        leave = self._leave[self._take(False)]
         try:
-            if busy:
-                raise OSError(EALREADY, _IN_USE)
+            self._mine(leave)
+            self._resting = False
             call[_ID] = self._next_pid()
             self._filters.extend(entries)
             # What the new ones replace is removed: if that fails, both are asked for.
-            for entry in entries:
-                i = 0
-                while self._filters[i] is not entry:
-                    if self._filters[i][_FILTER] == entry[_FILTER]:
-                        self._remove(i)
-                    else:
-                        i += 1
+            i = 0
+            while i < len(self._filters):
+                entry = self._filters[i]
+                if newest.get(entry[_FILTER], entry) is entry:
+                    i += 1
+                else:
+                    self._remove(i)
             if self._state == _UP:
                 self._send_kept()
         finally:
-            self._enter()
-            broken, self._busy = self._broken, self._busy & busy
-            self._leave()
-            if broken and not busy:
-                self._hang_up(_INTERRUPTED)
+            self._finish(leave)
         return call[_ID]
 
     def unsubscribe(self, topic):
@@ -599,9 +591,9 @@ class MQTTLink(MQTTClient):
             before anything is published or subscribed there; its window may be exceeded so.
         Raises OSError(EALREADY) as publish() does.
         """
-        if self._take():
-            raise OSError(EALREADY, _IN_USE)
+        leave = self._leave[self._take(False)]
         try:
+            self._mine(leave)
             window = self._window
             if heir:
                 heir._window.extend(window)
@@ -609,17 +601,18 @@ class MQTTLink(MQTTClient):
                 # As with new credentials: until it is up QoS 0 is kept, too.
                 heir._holding = self._state >= _UP
                 heir._qos2 = self._qos2
+                heir._resting = False
             self._window = []
             self._sent = 0
+            for item in window:
+                if heir:
+                    head = _head(item)
+                    head[_PACKET] &= ~_DUP
+                    head[_TRIES] = 0
+                else:
+                    self._call(self.on_ack, _id(item), _GIVEN_UP)
         finally:
-            self._busy = 0
-        for item in window:
-            head = _head(item)
-            if heir:
-                head[_PACKET] &= ~_DUP
-                head[_TRIES] = 0
-            elif self.on_ack:
-                self._call(self.on_ack, head[0] << 8 | head[1], _GIVEN_UP)
+            self._finish(leave)
 
     def do_next(self, wait_ms=0):
         """
@@ -629,19 +622,15 @@ class MQTTLink(MQTTClient):
             Returns True when something happened. Network trouble is never raised: `error` holds
             the last failure, on_down hears of it, the link dials again.
         """
-        worked = False
-        stepping, self._stepping = self._stepping, True
-        try:
-            if stepping:
+        if self._resting:
+            if not self._pause(wait_ms):
                 return False
-            if self._untold:
-                self._tell_down(self.error if self._untold > 1 else None)
-            if self._state:
-                worked = self._pass()
-                if wait_ms > 0 and not worked and self._pause(wait_ms):
-                    worked = self._pass()
-        finally:
-            self._stepping = stepping
+            wait_ms = 0
+        if self._calling:
+            return False
+        worked = self._pass()
+        if wait_ms > 0 and not worked and self._pause(wait_ms):
+            worked = self._pass()
         if self._raised is not None:
             e, self._raised = self._raised, None
             raise e
@@ -656,12 +645,32 @@ class MQTTLink(MQTTClient):
 
     # -- steps, and what guards them
 
-    def _take(self):
-        # Returns whether somebody else is at work.
-        self._enter()
-        busy, self._busy = self._busy, 1
-        self._leave()
-        return busy
+    def _mine(self, leave):
+        if leave is _nothing:
+            raise OSError(EALREADY, "the link is in the middle of another call: try again later")
+
+    def _check_free(self):
+        leave = self._leave[self._take(False)]
+        try:
+            self._mine(leave)
+        finally:
+            self._finish(leave)
+
+    def _finish(self, leave):
+        # A call that was interrupted in the middle leaves a connection that can't be gone on with.
+        try:
+            if self._broken and leave is not _nothing:
+                self._hang_up(_INTERRUPTED)
+        finally:
+            leave()
+
+    def _stop(self, e, state=_PAUSING):
+        # Ends the connection from outside a step; waits for another thread that is inside one.
+        self._take()
+        try:
+            self._hang_up(e, state)
+        finally:
+            self._finish(self._leave[1])
 
     def _send_kept(self):
         # What is sent is kept safe already: that it fails ends the connection, and no more.
@@ -677,37 +686,43 @@ class MQTTLink(MQTTClient):
     def _pass(self):
         # Whatever goes wrong in one pass ends the connection. (With no heap left, to name two
         # kinds of exception in a clause fails itself: the flag holds then.)
-        self._enter()
-        busy, self._busy = self._busy, 1
-        self._leave()
+        leave = self._leave[self._take(False)]
         try:
-            if busy:
+            if leave is _nothing:
                 return False
             if self._broken:
                 self._hang_up(_INTERRUPTED)
+            if self._untold:
+                self._tell_down(self.error if self._untold > 1 else None)
             self._broken = True
-            worked = self._work() if self._state >= _UP else self._dial()
+            worked = False
+            if self._state >= _UP:
+                worked = self._work()
+            elif self._state:
+                worked = self._dial()
             self._broken = False
             return worked
         except Exception as e:
             self._hang_up(e)
             return True
         finally:
-            self._enter()
-            broken, self._busy = self._broken, self._busy & busy
-            self._leave()
-            if broken and not busy:
-                self._hang_up(_INTERRUPTED)
+            self._finish(leave)
 
     def _work(self):
+        waiting = (
+            self._out
+            or self._gathered
+            or self._asked < _len(self._filters)
+            or self._sent < _len(self._window)
+        )
         worked = False
-        if self._out or self._gathered or self._asked < _len(self._filters):
+        if waiting:
             worked = self._send()
-        elif self._sent < _len(self._window):
-            worked = self._send()
-        if self._owed < self.window and (self._read() or self._fresh):
+        if self._owed < _ANSWERS_MAX and (self._read() or self._fresh):
             self._understand()
             worked = True
+        elif not waiting:
+            self._resting = True
         if self._state >= _UP and not 0 < ticks_diff(self._check_at, ticks_ms()) <= _CHECK_MS:
             self._check_time()
         return worked
@@ -719,7 +734,7 @@ class MQTTLink(MQTTClient):
             if window and _head(window[0])[_TRIES] >= _TRIES_MAX:
                 self._settle(0, _GIVEN_UP)
                 return True
-            if self._wait > _age(self._retry_at):
+            if self._wait > _age(self._ended_at):
                 return False
             task = self._task = self._connect()
             self._state = _DIALLING
@@ -730,43 +745,50 @@ class MQTTLink(MQTTClient):
         return self._state >= _UP
 
     def _pause(self, wait_ms):
-        # Waits until there may be something to do; returns whether there is.
-        wait_ms = min(wait_ms, _WAIT_MAX)
+        # Waits until there may be something to do, at most so long; returns whether there is.
+        if wait_ms > _WAIT_MAX:
+            wait_ms = _WAIT_MAX
         if self._state == _PAUSING:
-            wait_ms = min(wait_ms, self._wait - _age(self._retry_at))
+            wait_ms = min(wait_ms, self._wait - _age(self._ended_at))
             if wait_ms > 0:
                 sleep_ms(wait_ms)
             return False
-        stream = self._stream
-        if self._state >= _UP:
-            stream.want = 5 if self._out and not self._held else 1
+        is_up = self._state >= _UP
+        if is_up:
+            self._stream.want = 5 if self._out and not self._held else 1
         try:
-            return stream.wait(wait_ms)
-        except Exception as e:
-            self._hang_up(e)
-            return False
+            if self._stream.wait(wait_ms if wait_ms > 0 else 0):
+                return True
+        except Exception:
+            return True  # what was wrong is met again in the step that follows, which is guarded
+        return is_up and not 0 < ticks_diff(self._check_at, ticks_ms()) <= _CHECK_MS
 
     # -- telling the program
 
-    def _call(self, f, *args):
-        # Runs a callback of the program. Its exception waits until the step is finished; but one
-        # for lack of memory may mean that it never ran.
+    def _call(self, f, a, b=_nothing, c=_nothing):
+        # Runs a callback of the program with what is given. Its exception waits until the step is
+        # finished; but one for lack of memory may mean that it never ran.
         if not f:
             return
-        busy, self._busy = self._busy, 0
-        stepping, self._stepping = self._stepping, True
-        broken, self._broken = self._broken, False
+        broken = self._broken
+        self._broken = self._resting = False
+        self._calling += 1
+        self._leave[1]()
         try:
-            f(*args)
+            if b is _nothing:
+                f(a)
+            elif c is _nothing:
+                f(a, b)
+            else:
+                f(a, b, c)
         except MemoryError:
             raise
         except Exception as e:
             self._raised = e
         finally:
-            while busy and self._take():
-                sleep_ms(0)  # another thread has begun something meanwhile
+            self._take()  # perhaps another thread has begun something meanwhile
             self._broken = broken
-            self._stepping = stepping
+            self._calling -= 1
 
     def _tell_down(self, e):
         self._untold = 0
@@ -783,12 +805,9 @@ class MQTTLink(MQTTClient):
         self._sent -= sent
         if not i:
             self._acked_at = ticks_ms()
-        if not self.on_ack:
-            return
         told = False
         try:
-            head = _head(item)
-            self._call(self.on_ack, head[0] << 8 | head[1], code)
+            self._call(self.on_ack, _id(item), code)
             told = True
         finally:
             if not told and window is self._window:
@@ -853,17 +872,18 @@ class MQTTLink(MQTTClient):
         self._up_at = ticks_ms()
         self._present = present
         # It knows of the subscriptions that it has answered, if it has a session; they go first.
-        filters = self._filters
-        if present:
-            known = [f for f in filters if not f[_CALL]]
-            self._filters = filters = known + [f for f in filters if f[_CALL]]
-            self._asked = len(known)
-        for entry in filters:
-            if entry[_CALL]:
-                entry[_CALL][_LEFT] = entry[_CALL][_WORST] = 0
+        known = []
+        filters = []
+        for entry in self._filters:
+            call = entry[_CALL]
+            if call:
+                call[_LEFT] = call[_WORST] = 0
+            (known if present and not call else filters).append(entry)
         for entry in filters:
             if entry[_CALL]:
                 entry[_CALL][_LEFT] += 1
+        self._filters = known + filters
+        self._asked = len(known)
         if not present and self._qos2:
             self._qos2.forget(self)
 
@@ -875,7 +895,15 @@ class MQTTLink(MQTTClient):
         if self._state:
             self._state = state
         if was_up and not e:
-            self._say_goodbye()
+            # Answers that wait for the end of this read, and DISCONNECT: behind what went out in
+            # part they would be read as its rest.
+            try:
+                if self._gathered:
+                    self._send_answers()
+                if not self._out:
+                    self._stream.write(_DISCONNECT, 0, 2)
+            except Exception:
+                pass
         self._stream.close()
         sent = i = self._sent
         while i:
@@ -890,17 +918,6 @@ class MQTTLink(MQTTClient):
             e = self._fail(e, was_up, sent)
         if was_up or e:
             self._tell_down(e)
-
-    def _say_goodbye(self):
-        # Answers that wait for the end of this read, and DISCONNECT: behind what went out in part
-        # they would be read as its rest.
-        try:
-            if self._gathered:
-                self._send_answers()
-            if not self._out:
-                self._stream.write(_DISCONNECT, 0, 2)
-        except Exception:
-            pass
 
     def _fail(self, e, was_up, sent):
         # How long to stay away after the failure e; returns e in words that help, or as it is when
@@ -923,8 +940,8 @@ class MQTTLink(MQTTClient):
 
     def _queue(self, topic, msg, retain, qos, kept):
         # A PUBLISH, into the window or, at QoS 0, to the socket. Returns its packet id.
-        if qos == 2 and not self._qos2:
-            self._load_qos2()
+        if qos == 2:
+            self._exactly_once()
         size = _len(topic) + (4 if qos else 2)
         n = size + _len(msg)
         if n > _LENGTH_MAX:
@@ -951,12 +968,13 @@ class MQTTLink(MQTTClient):
             i += _len(msg)
         if kept:
             self._window.append((buf, msg) if apart else buf)
+            self._resting = False
             if self._state == _UP and not self._out:
                 self._send_kept()
             return pid
         self._broken = True
         try:
-            self._write(buf, _PACKET, i)
+            self._write(buf, _PACKET, i - _PACKET)
             if apart:
                 self._write(msg, 0, _len(msg), False)
             self._broken = False
@@ -964,30 +982,39 @@ class MQTTLink(MQTTClient):
             self._hang_up(e)
         return pid
 
+    def _drain(self):
+        # What waited for room goes out. Returns whether anything did.
+        worked = False
+        out = self._out
+        for _ in range(_PIECES_MAX):
+            item = out[0]
+            if item[_BEGINS]:
+                if not self._may_begin(item[_REST]):
+                    break
+                if out[0] is not item:
+                    continue  # a PINGREQ goes first
+                item[_BEGINS] = False
+            n = self._stream.write(item[_BUFFER], item[_FROM], item[_REST])
+            if not n:
+                break
+            worked = True
+            self._last_out = self._moved_at = ticks_ms()
+            item[_FROM] += n
+            item[_REST] -= n
+            if not item[_REST]:
+                _pop(out, 0)
+                if not out:
+                    break
+        return worked
+
     def _send(self):
         # What waited for room, then what this session of the broker has not been sent. Returns
         # whether anything went out.
         worked = False
-        out = self._out
-        pieces = _PIECES_MAX
-        while out:
-            if not pieces:
-                return True
-            pieces -= 1
-            item = out[0]
-            if item[_BEGINS] and not self._may_begin(item[_TO] - item[_FROM]):
+        if self._out:
+            worked = self._drain()
+            if self._out:
                 return worked
-            if out[0] is not item:
-                continue  # a PINGREQ goes first
-            item[_BEGINS] = False
-            n = self._stream.write(item[_BUFFER], item[_FROM], item[_TO] - item[_FROM])
-            if not n:
-                return worked
-            worked = True
-            self._last_out = self._moved_at = ticks_ms()
-            item[_FROM] += n
-            if item[_FROM] == item[_TO]:
-                _pop(out, 0)
         self._owed = self._gathered >> 2
         if self._gathered:
             self._send_answers()
@@ -1001,12 +1028,11 @@ class MQTTLink(MQTTClient):
 
     def _send_next(self):
         # The next message of the window. Returns False when it has to wait.
-        window = self._window
-        item = window[self._sent]
+        item = self._window[self._sent]
         head = _head(item)
         if not self._may_begin(_len(head) if head is item else _COPY_MAX) or self._out:
             return False
-        if _head(window[0])[_TRIES]:
+        if _head(self._window[0])[_TRIES]:
             # A connection ended on this one: it goes alone, on one that is known to work, so that
             # no other gets the blame if it is so again.
             if self._sent:
@@ -1019,11 +1045,11 @@ class MQTTLink(MQTTClient):
             self._acked_at = ticks_ms()
         op = head[_PACKET]
         if op & _KIND == _PUBLISH:
-            _pop(window, self._sent)  # QoS 0, kept while credentials were renewed
+            _pop(self._window, self._sent)  # QoS 0, kept while credentials were renewed
         else:
             self._sent += 1
         if op & _TYPE != 0:  # else a PUBREL whose turn has not come
-            self._write(head, _PACKET, _len(head), False)
+            self._write(head, _PACKET, _len(head) - _PACKET, False)
             if head is not item:
                 self._write(item[1], 0, _len(item[1]), False)
         return True
@@ -1054,34 +1080,34 @@ class MQTTLink(MQTTClient):
             self._last_out = ticks_ms()
         else:
             out.insert(i, [_PINGREQ, 0, 2, False])
+            self._resting = False
 
-    def _write(self, buf, start, end, begins=True):
-        # What the socket takes of buf[start:end], the rest as soon as it has room. begins: a
-        # packet begins here.
+    def _write(self, buf, at, left, begins=True):
+        # What the socket takes of `left` bytes from buf[at] on, the rest as soon as it has room.
+        # begins: a packet begins here.
         # (To see whether it may begin may put a PINGREQ before it.)
-        bounded = begins and self._stream.bounded
-        if not (self._out or (bounded and not self._may_begin(end - start)) or self._out):
-            pieces = _PIECES_MAX
+        n = 0
+        if not self._out and (not begins or self._may_begin(left)) and not self._out:
             begins = False
-            while pieces:
-                n = self._stream.write(buf, start, end - start)
-                if not n:
-                    break
+            n = self._stream.write(buf, at, left)
+            if n:
                 self._last_out = ticks_ms()
-                start += n
-                if start == end:
+                left -= n
+                if not left:
                     return
-                pieces -= 1
+                at += n
         if buf is self._tx or buf is self._answers:
             # It will be used again before this can go out.
-            buf = bytes(buf[start:end])
-            end -= start
-            start = 0
-        self._out.append([buf, start, end, begins])
+            buf = bytes(buf[at : at + left])
+            at = 0
+        self._out.append([buf, at, left, begins])
+        self._resting = False
+        if n:
+            self._drain()  # more may go at once: on lwIP each write takes a part only
 
     def _ack(self, op, pid):
         # Answers are gathered: one write for those of one read.
-        if self._gathered == _ANSWERS_SIZE:
+        if self._gathered == _ANSWERS_MAX * 4:
             self._send_answers()
         i = self._gathered
         buf = self._answers
@@ -1146,9 +1172,8 @@ class MQTTLink(MQTTClient):
         # How many ids from self.pid on are in no use: those given out meanwhile lie behind it.
         free = 65535
         for item in self._window:
-            head = _head(item)
-            used = head[0] << 8 | head[1]
-            if used:
+            used = _id(item)
+            if used:  # QoS 0 that is kept has none
                 free = min(free, (used - self.pid) % 65535)
         for used in self._waiting:
             free = min(free, (used - self.pid) % 65535)
@@ -1161,21 +1186,13 @@ class MQTTLink(MQTTClient):
         # Index of a message sent on this connection, or -1. Brokers acknowledge in order, so it is
         # the first one, or as far from it as its id.
         window = self._window
-        if not self._sent:
-            return -1
-        head = _head(window[0])
-        i = (pid - (head[0] << 8 | head[1])) % 65535
-        if i < self._sent:
-            head = _head(window[i])
-            if head[0] << 8 | head[1] == pid:
-                return i
-        i = 0
-        while i < self._sent:
-            head = _head(window[i])
-            if head[0] << 8 | head[1] == pid:
-                return i
-            i += 1
-        return -1
+        sent = self._sent
+        i = (pid - _id(window[0])) % 65535 if sent else 0
+        if i >= sent or _id(window[i]) != pid:
+            i = 0
+            while i < sent and _id(window[i]) != pid:
+                i += 1
+        return i if i < sent else -1
 
     def _check_time(self):
         limit = self._stream.timeout_ms
@@ -1203,18 +1220,15 @@ class MQTTLink(MQTTClient):
         if late:
             raise OSError(ETIMEDOUT, "peer silent: no " + late)
         if self._lifetime and _age(self._up_at) > self._lifetime:
-            self._renew(limit)
-
-    def _renew(self, limit):
-        # New credentials: wait until everything sent is acknowledged. New messages stay in the
-        # window and go out on the next connection.
-        self._state = _RENEWING
-        self._holding = True
-        quiet = not (self._sent or self._out or self._waiting)
-        if quiet or _age(self._up_at) > self._lifetime + limit:
-            self._hang_up()
+            # New credentials: wait until everything sent is acknowledged. New messages stay in
+            # the window and go out on the next connection.
+            self._state = _RENEWING
             self._holding = True
-            self._wait = 0
+            quiet = not (self._sent or self._out or self._waiting)
+            if quiet or _age(self._up_at) > self._lifetime + limit:
+                self._hang_up()
+                self._holding = True
+                self._wait = 0
 
     # -- receiving
 
@@ -1250,132 +1264,127 @@ class MQTTLink(MQTTClient):
         # Every packet that is whole after a read.
         self._parse()
         pieces = _PIECES_MAX if self._exact else 0
-        while pieces and self._state >= _UP and self._owed < self.window and self._read():
+        while pieces and self._state >= _UP and self._owed < _ANSWERS_MAX and self._read():
             self._parse()
             pieces -= 1
         if self._gathered and self._state >= _UP:
             self._send_answers()
 
     def _parse(self):
-        buf = self._rx
         self._fresh = False
         if self._skip and not self._skip_on():
             self._need = self._skip
             return
         self._need = 2  # to begin with, of the packet that may follow
         while self._start < self._end:
-            if self._owed >= self.window:
+            if self._owed >= _ANSWERS_MAX:
                 self._send_answers()
-                if self._owed >= self.window:
+                if self._owed >= _ANSWERS_MAX:
                     self._fresh = True
                     return
-            start = self._start
-            op = buf[start]
-            at = self._measure(start)
+            op = self._op = self._rx[self._start]
+            at = self._measure(op, self._start)
             if not at:
                 self._need = 1
                 return
             stop = at + self._length
-            self._need = max(1, stop - self._end)
+            self._need = stop - self._end if stop > self._end else 1
             if op & _TYPE == _PUBLISH:
-                if not self._on_publish(op, at, stop):
+                if not self._on_publish(at):
                     return
             elif stop > self._end:
+                if stop - self._start > _len(self._rx):
+                    self._malformed()
                 return
             else:
                 self._start = stop
-                self._on_answer(op, at, self._length)
+                self._on_answer(op, at)
                 if op == _CONNACK:
                     return
             self._need = self._skip or 2
 
-    def _measure(self, start):
-        # Looks at a packet's head: returns the index behind it and sets _length; 0 when it is not
-        # whole yet. What the broker may not send here ends the connection.
-        buf = self._rx
-        op = buf[start]
-        publish = op & _TYPE == _PUBLISH
-        if (op == _CONNACK) is (self._state >= _UP) or not (
-            op & _QOS != _QOS if publish else op in _ANSWERS
-        ):
-            self._malformed(start)
-        i = start + 1
+    def _measure(self, op, i):
+        # Looks at the head of the packet at _rx[i]: returns the index behind it and sets _length;
+        # 0 when it is not whole yet. What the broker may not send here ends the connection.
+        if op & _TYPE == _PUBLISH:
+            if op & _QOS == _QOS or self._state < _UP:
+                self._malformed()
+        elif op not in _ANSWERS or (op == _CONNACK) is (self._state >= _UP):
+            self._malformed()
         n = shift = 0
-        while True:
-            if i >= self._end:
-                return 0
-            c = buf[i]
+        while i + 1 < self._end:
             i += 1
+            c = self._rx[i]
             n |= (c & 127) << shift
             if c < 128:
-                break
+                self._length = n
+                return i + 1
             shift += 7
             if shift > 21:
-                self._malformed(start)
-        if not publish and i + n - start > _len(buf):
-            self._malformed(start)
-        self._length = n
-        return i
+                self._malformed()
+        return 0
 
-    def _malformed(self, start):
+    def _malformed(self):
         if self._gathered:
             self._send_answers()  # what came before it was good
-        raise MQTTException("unexpected packet, first byte 0x%02x" % self._rx[start])
+        raise MQTTException("unexpected packet, first byte 0x%02x" % self._op)
 
-    def _on_publish(self, op, at, stop):
-        # Takes a message, from its topic's length at `at` to `stop`. Returns False when it is not
-        # whole yet.
-        buf = self._rx
-        start = self._start
-        if stop > self._end and (stop - start <= len(buf) or at + 2 > self._end):
+    def _on_publish(self, at):
+        # Takes a message, its topic's length at _rx[at]. Returns False when it is not whole yet.
+        stop = at + self._length
+        if stop > self._end and (stop - self._start <= _len(self._rx) or at + 2 > self._end):
             return False
-        topic_end = at + 2
-        if stop > topic_end:
-            topic_end += buf[at] << 8 | buf[at + 1]
-        body = topic_end
-        if op & _QOS:
-            body += 2
-        if topic_end == at + 2 or body > stop:
-            self._malformed(start)
-        if stop > self._end:
-            return self._on_long(op, at, topic_end, body, stop)
-        topic = bytes(self._view[at + 2 : topic_end])
-        pid = 0
-        if op & _QOS:
-            pid = buf[topic_end] << 8 | buf[topic_end + 1]
-        if (op & _QOS and not pid) or not is_text(topic):
-            self._malformed(start)
-        msg = bytes(self._view[body:stop])
-        self._start = stop
-        if op & _QOS2:
-            if not self._qos2:
-                self._load_qos2()
-            if not self._qos2.deliver(self, op, pid, topic, msg):
-                self._malformed(start)
-            return True
-        self._give(op, topic, msg)
-        if pid:
-            self._took(op, pid)
-        return True
-
-    def _on_long(self, op, at, topic_end, body, stop):
-        # A message over max_packet: its head is looked at, the rest is passed over.
-        end = self._end
-        start = self._start
+        body = self._find_body(at, stop)
         topic = None
-        pid = 0
-        if body <= end:
-            topic = bytes(self._view[at + 2 : topic_end])
-            if op & _QOS:
-                pid = self._rx[body - 2] << 8 | self._rx[body - 1]
-            if (op & _QOS and not pid) or not is_text(topic):
-                self._malformed(start)
-        elif body - start <= len(self._rx):
+        self._pid = 0
+        if body <= self._end:
+            topic = self._read_head(at + 2, body)
+        elif body - self._start <= _len(self._rx):
             return False
-        self._skipped = (topic, stop - at, op, pid)
-        self._skip = stop - end
-        self._start = end
+        if stop > self._end:
+            # Over max_packet: the rest is passed over.
+            self._skipped = topic
+            self._skip = stop - self._end
+            self._start = self._end
+            return True
+        msg = _bytes(self._view[body:stop])
+        self._start = stop
+        if self._op & _QOS2:
+            if not self._exactly_once().deliver(self, topic, msg):
+                self._malformed()
+        else:
+            self._give(topic, msg)
+            if self._pid:
+                self._took()
         return True
+
+    def _find_body(self, at, stop):
+        # Where the payload of a PUBLISH begins: behind the topic and, but at QoS 0, the packet id.
+        body = at + 2
+        if stop > body:
+            body += self._rx[at] << 8 | self._rx[at + 1]
+        if body == at + 2:
+            self._malformed()
+        if self._op & _QOS:
+            body += 2
+        if body > stop:
+            self._malformed()
+        return body
+
+    def _read_head(self, at, body):
+        # Returns the topic, and sets _pid.
+        end = body
+        if self._op & _QOS:
+            end -= 2
+            self._pid = self._rx[end] << 8 | self._rx[end + 1]
+            if not self._pid:
+                self._malformed()
+        topic = _bytes(self._view[at:end])
+        if topic != self._heard_topic:
+            if not is_text(topic):
+                self._malformed()
+            self._heard_topic = topic
+        return topic
 
     def _skip_on(self):
         # Passes over what has come of a long message; returns whether it is through.
@@ -1384,82 +1393,74 @@ class MQTTLink(MQTTClient):
         self._skip -= n
         if self._skip:
             return False
-        topic, size, op, pid = self._skipped
+        self._call(self.on_skip, self._skipped, self._length)
         self._skipped = None
-        if self.on_skip:
-            self._call(self.on_skip, topic, size)
-        if pid:
-            self._took(op, pid)
+        if self._pid:
+            self._took()
         return True
 
-    def _give(self, op, topic, msg):
+    def _give(self, topic, msg):
+        retained = _nothing
+        if self._with_retain:
+            retained = self._op & _RETAIN > 0
         try:
-            if self._with_retain:
-                self._call(self.cb, topic, msg, bool(op & _RETAIN))
-            else:
-                self._call(self.cb, topic, msg)
+            self._call(self.cb, topic, msg, retained)
         except MemoryError:
             self._shortages += 1
             if self._shortages <= _SHORTAGES_MAX:
                 raise
-            if self.on_skip:
-                self._call(self.on_skip, topic, len(msg))
+            self._call(self.on_skip, topic, len(msg))
 
-    def _took(self, op, pid):
+    def _took(self):
         # Acknowledge, unless the callback has closed the connection.
         if self._state >= _UP:
-            self._ack(_PUBREC if op & _QOS == _QOS2 else _PUBACK, pid)
+            self._ack(_PUBREC if self._op & _QOS == _QOS2 else _PUBACK, self._pid)
 
-    def _on_answer(self, op, at, n):
-        # Acts on a packet that is no PUBLISH: n bytes from _rx[at] on.
-        buf = self._rx
+    def _on_answer(self, op, at):
+        # Acts on a packet that is no PUBLISH, from _rx[at] on.
+        n = self._length
         if n < 3 if op == _SUBACK else n != _ANSWERS[op]:
-            self._malformed(at - 2)
+            self._malformed()
         if op == _CONNACK:
-            self._on_connack(buf[at], buf[at + 1])
+            flags = self._rx[at]
+            code = self._rx[at + 1]
+            if flags > 1:
+                raise MQTTException("CONNACK with reserved flags")
+            if code:
+                raise MQTTException(code, "refused: " + load_once("link_reasons").connack(code))
+            self._enter_up(bool(flags) and not self.clean_session)
             return
         self._heard = True
         if not n:
             return
-        pid = buf[at] << 8 | buf[at + 1]
+        pid = self._rx[at] << 8 | self._rx[at + 1]
         if not pid:
-            self._malformed(at - 2)
+            self._malformed()
         if op == _PUBACK:
             self._on_puback(pid)
         elif op == _SUBACK or op == _UNSUBACK:
-            entries = self._waiting.get(pid)
-            if entries:
-                self._on_suback(pid, entries, at + 2, n - 2)
+            if pid in self._waiting:
+                self._on_suback(pid, at + 2, n - 2)
         else:
-            if not self._qos2:
-                self._load_qos2()
-            self._qos2.answer(self, op, pid)
-
-    def _on_connack(self, flags, code):
-        if flags > 1:
-            raise MQTTException("CONNACK with reserved flags")
-        if code:
-            raise MQTTException(code, "refused: " + load_once("link_reasons").connack(code))
-        self._enter_up(bool(flags) and not self.clean_session)
+            self._exactly_once().answer(self, op, pid)
 
     def _on_puback(self, pid):
         i = self._find(pid)
         if i < 0:
             return
-        kind = _head(self._window[i])[_PACKET] & _KIND
-        if kind == _PUBLISH | 4 and not self._warned:
-            # RabbitMQ answers QoS 2 so.
-            self._warned = True
-            self.error = OSError(-1, "the broker has no QoS 2: it takes such messages at QoS 1")
-        if kind & _TYPE == _PUBLISH:
+        op = _head(self._window[i])[_PACKET]
+        if op & _TYPE == _PUBLISH:
+            if op & _QOS2:
+                self._qos2.taken_at_qos1(self)
             self._settle(i, 0)
             if self._qos2 and self._state >= _UP:
                 self._qos2.release(self, i)
 
-    def _on_suback(self, pid, entries, at, n):
+    def _on_suback(self, pid, at, n):
         # n: how many codes there are from _rx[at] on; 0 in an UNSUBACK.
+        entries = self._waiting[pid]
         if n != (0 if entries[0][_WANTED] is None else len(entries)):
-            self._malformed(at - 4)
+            self._malformed()
         again = 0  # the worst code of those that no call waits for: subscribed anew
         at_entry = 0
         for entry in entries:
@@ -1474,27 +1475,26 @@ class MQTTLink(MQTTClient):
         for entry in entries:
             call = entry[_CALL]
             if call and not call[_LEFT]:
-                self._answer_call(call)
-        if again > 2 and self.on_ack:
+                # A call of subscribe() or unsubscribe() has all its answers.
+                call[_LEFT] = -1
+                self._call(self.on_ack, call[_ID], call[_WORST])
+                i = 0
+                while i < len(self._filters):
+                    entry = self._filters[i]
+                    i += 1
+                    if entry[_CALL] is call:
+                        entry[_CALL] = None
+                        if entry[_WANTED] is None:
+                            i -= 1
+                            self._remove(i)
+        if again > 2:
             self._call(self.on_ack, pid, again)
         self._waiting.pop(pid, None)
 
-    def _answer_call(self, call):
-        # A call of subscribe() or unsubscribe() has all its answers.
-        call[_LEFT] = -1
-        if self.on_ack:
-            self._call(self.on_ack, call[_ID], call[_WORST])
-        i = 0
-        while i < len(self._filters):
-            entry = self._filters[i]
-            i += 1
-            if entry[_CALL] is call:
-                entry[_CALL] = None
-                if entry[_WANTED] is None:
-                    i -= 1
-                    self._remove(i)
+    def _exactly_once(self):
+        # What QoS 2 needs; it stays.
+        if not self._qos2:
+            import mqtt_qos2
 
-    def _load_qos2(self):
-        import mqtt_qos2
-
-        self._qos2 = mqtt_qos2
+            self._qos2 = mqtt_qos2
+        return self._qos2

@@ -19,24 +19,25 @@ def _op(item):
     return (item[0] if isinstance(item, tuple) else item)[_PACKET]
 
 
-def deliver(link, flags, pid, topic, msg):
+def deliver(link, topic, msg):
     """
     Give a QoS 2 message to the program unless it has had it, and tell the broker. Returns False
     when the broker has left too many unreleased.
     """
     seen = link._unreleased
+    pid = link._pid
     if pid not in seen:
         if len(seen) >= _UNRELEASED_MAX:
             return False
         seen.append(pid)
         given = link._undone = False
         try:
-            link._give(flags, topic, msg)
+            link._give(topic, msg)
             given = not link._undone
         finally:
             if not given and pid in seen:
                 seen.remove(pid)
-    link._took(flags, pid)
+    link._took()
     return True
 
 
@@ -62,6 +63,13 @@ def answer(link, op, pid):
         link._ack(_PUBREL, pid)
     elif kind == _HELD:
         release(link, i)
+
+
+def taken_at_qos1(link):
+    """A PUBACK for a QoS 2 message: RabbitMQ answers so. It is taken; the program is told once."""
+    if not link._warned:
+        link._warned = True
+        link.error = OSError(-1, "the broker has no QoS 2: it takes such messages at QoS 1")
 
 
 def release(link, i):

@@ -41,6 +41,7 @@ SHARED = (
     Shared("json_surrogates", seldom=True, inner=True),
     Shared("json_text", inner=True, joins=True),
     Shared("mqtt_qos2", seldom=True, inner=True),
+    Shared("no_threads", seldom=True, inner=True),
     Shared("link_reasons", seldom=True, inner=True),
     Shared("mqtt_link"),
     Shared("link_asyncio", seldom=True, offered=True),

@@ -31,7 +31,7 @@ class Stream:
         pass
 
     def wait(self, ms):
-        pass
+        return 1
 
     def readinto(self, buf):
         if self.answers:

@@ -872,13 +872,16 @@ def waits(count):
 runs = [waits(13) for _ in range(60)]
 firsts = [one[0] for one in runs]
 laters = [wait for one in runs for wait in one[8:]]
-report(first=max(firsts), spread=max(firsts) - min(firsts), later=max(laters), low=min(laters))
+report(first=max(firsts), spread=max(firsts) - min(firsts), later=max(laters), low=min(laters),
+       mean=sum(laters) / len(laters))
 """,
         host="",
         port=0,
     ).reports
     assert report["first"] <= 1000 and report["spread"] > 500
     assert 32000 < report["later"] <= 64000 and report["low"] < 32000
+    # Each is counted from the failure before it: 240 samples, five times their mean's deviation.
+    assert 26000 < report["mean"] < 38000
 
 
 @pytest.mark.parametrize(

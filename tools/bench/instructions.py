@@ -86,9 +86,9 @@ def whole(contender, job):
     """Instructions of a whole run."""
     with tempfile.TemporaryDirectory(prefix="picolink-bench-") as directory:
         out = Path(directory) / "out"
-        contender.run(
-            job,
-            300,
-            under=["valgrind", "--tool=callgrind", "--callgrind-out-file={}".format(out), "-q"],
-        )
+        command = ["valgrind", "--tool=callgrind", "--callgrind-out-file={}".format(out), "-q"]
+        with contender.start(job, command) as device:
+            while "result" not in device.word(300):
+                pass
+            device.process.wait(60)  # it counts to its very end
         return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M).group(1))

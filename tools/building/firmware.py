@@ -33,10 +33,11 @@ _ATTRIBUTES = tuple(
     strip extend reverse
     """.split()
 )
-# Of the modules errno, math, uctypes, struct, micropython; short ones first.
+# Of the modules errno, math, uctypes, struct, micropython, binascii, os; short ones first.
 _ATTRIBUTES_SPELT = tuple(
     """
-    EIO acos asin atan cosh sinh tanh erfc fabs fmod log2 log10 modf EPERM EBADF expm1 acosh asinh
+    EIO cos sin tan exp seed sqrt ceil acos asin atan cosh sinh tanh erfc fabs fmod log2 modf log10
+    floor trunc crc32 chdir mkdir rmdir EPERM EBADF expm1 acosh asinh mktime getcwd choice
     atanh atan2 frexp ldexp isinf isnan EEXIST EINVAL EAGAIN EACCES EISDIR ENODEV ENOENT ENOMEM
     lgamma isclose ENOBUFS EALREADY isfinite copysign ENOTCONN ETIMEDOUT EADDRINUSE ECONNRESET
     EOPNOTSUPP EINPROGRESS EHOSTUNREACH ECONNREFUSED ECONNABORTED BF_LEN BF_POS BFINT8 BFINT16

@@ -64,7 +64,7 @@ class FakeStream:
         return n
 
     def wait(self, ms):
-        return 0
+        return 1
 
     def start_clock(self):
         pass
