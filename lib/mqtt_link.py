@@ -17,17 +17,17 @@ from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 from micropython import const
 
 try:
-    from _thread import allocate_lock
-except ImportError:
-    from no_threads import allocate_lock
-
-try:
     from umqtt.simple import MQTTClient, MQTTException
 except ImportError:
     raise ImportError("umqtt.simple is missing: mpremote mip install umqtt.simple")
 
 from netstream import NetStream, load_once, tls_context
 from utf8 import is_text
+
+try:
+    from _thread import allocate_lock
+except ImportError:
+    allocate_lock = None
 
 # Where the link is. Only connect(), _dial(), _connect(), _enter_up(), _check_time() and
 # _hang_up() change it; the picture is in docs/link.md.
@@ -177,7 +177,9 @@ def _topic(s, qos, is_filter=False):
 
 def _put_head(buf, op, n, topic=None):
     # From index _PACKET on: first byte, remaining length, and the topic with its length. Returns
-    # the index behind them.
+    # the index behind them. Raises ValueError for more than MQTT allows.
+    if n > _LENGTH_MAX:
+        raise ValueError("message over 256 MB")
     buf[_PACKET] = op
     i = _PACKET + 1
     while n > 127:
@@ -302,6 +304,7 @@ class MQTTLink(MQTTClient):
         websocket=None,
         resolver=None,
     ):
+        # Long for its kind: each attribute is made here, beside what it means.
         if not 0 <= keepalive < 65536:
             raise ValueError("keepalive: 0 to 65535 s")
         if user is not None:
@@ -333,7 +336,7 @@ class MQTTLink(MQTTClient):
         self._state = _PAUSING
         # Whoever is at work on what follows holds a lock. _leave[whether he got it] ends that: so
         # there is no jump, and no Ctrl-C, between taking it and the `try` that lets go of it.
-        lock = allocate_lock()
+        lock = (allocate_lock or load_once("no_threads").allocate_lock)()
         self._take = lock.acquire
         self._leave = (_nothing, lock.release)
         self._calling = 0  # inside how many callbacks
@@ -518,8 +521,7 @@ class MQTTLink(MQTTClient):
         while True:
             leave = self._leave[self._take(False)]
             try:
-                if leave is _nothing:
-                    self._mine(leave)
+                self._mine(leave)
                 kept = qos or self._holding
                 if not kept and self._state < _UP:
                     raise OSError(ENOTCONN, "not connected, QoS 0 not sent")
@@ -944,8 +946,6 @@ class MQTTLink(MQTTClient):
             self._exactly_once()
         size = _len(topic) + (4 if qos else 2)
         n = size + _len(msg)
-        if n > _LENGTH_MAX:
-            raise ValueError("message over 256 MB")
         apart = _len(msg) > _COPY_MAX
         if not apart:
             size = n
@@ -1195,6 +1195,7 @@ class MQTTLink(MQTTClient):
         return i if i < sent else -1
 
     def _check_time(self):
+        # Long for its kind: one branch for each thing that is waited for.
         limit = self._stream.timeout_ms
         keepalive = self.keepalive * 1000
         now = ticks_ms()

@@ -150,7 +150,8 @@ class Resolver:
         return found
 
     def _ask(self, sock, host):
-        # Returns what _read_answer() does, of the first answer that is one.
+        # Returns what _read_answer() does, of the first answer that is one. Long for its kind: it
+        # is a generator, and what it waits for is best read in the order in which it comes.
         question = b""
         for part in host.rstrip(".").encode().split(b"."):
             if not 0 < len(part) < 64 or len(host) > 253:
