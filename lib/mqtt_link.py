@@ -761,8 +761,9 @@ class MQTTLink(MQTTClient):
         try:
             if self._stream.wait(wait_ms if wait_ms > 0 else 0):
                 return True
-        except Exception:
-            return True  # what was wrong is met again in the step that follows, which is guarded
+        except Exception as e:
+            self._stop(e)
+            return True
         return is_up and not 0 < ticks_diff(self._check_at, ticks_ms()) <= _CHECK_MS
 
     # -- telling the program
