@@ -36,6 +36,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from localcloud import pki
 from localcloud.digi import FAULTS
+from waiting import until
 
 SECRET = PASSWORD
 API = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)]).load("idigi_monitor_api")
@@ -649,7 +650,7 @@ sys.stdin.readline()
             K=server.arguments(),
         )
         assert program.next_report() == {"got": 1, "sessions": 0, "worked": False}
-        digi_rig.wait(lambda: len(heard) == 2, "the end of the connection")
+        until(lambda: len(heard) == 2, what="the end of the connection")
     assert heard == [ack(9), b""]
 
 
