@@ -213,7 +213,7 @@ def _keep(device, p256, key, chain):
     # Write key and chain, whole or not at all. Each of its steps takes some 30 ms of a board.
     yield True
     if not chain:
-        raise ValueError("no certificate: has the enrolment a credential policy?")
+        raise ValueError("no certificate: is there a credential policy?")
     path = device.certificate_file
     new = path + ".new"
     try:
