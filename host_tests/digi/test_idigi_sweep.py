@@ -20,15 +20,15 @@ WIRE = {
 @pytest.mark.parametrize("error", sweep_rig.ERRORS + sweep_rig.INTERRUPTS)
 def test_pain_33_each_call_of_the_stream_fails_in_turn(board, error):
     """No exception comes out of do_next(), every block is heard, no connection is spoilt."""
-    sweep_rig.calls(board, CONVERSATION, error, 50, **WIRE)
+    sweep_rig.calls(board, CONVERSATION, error, 30, **WIRE)
 
 
 def test_pain_33_no_memory_from_any_call_on_and_in_any_step(board):
-    sweep_rig.no_memory(board, CONVERSATION, 50, **WIRE)
+    sweep_rig.no_memory(board, CONVERSATION, 35, **WIRE)
 
 
 def test_pain_33_each_allocation_of_each_step_fails_in_turn(board):
-    sweep_rig.full_heap(board, CONVERSATION, 100, 3000, 100, **WIRE)
+    sweep_rig.full_heap(board, CONVERSATION, 60, 3000, 100, **WIRE)
 
 
 @pytest.mark.parametrize("hook", ["on_up", "on_down", "callback"])

@@ -34,14 +34,14 @@ def client(request):
 @pytest.mark.parametrize("error", sweep_rig.ERRORS + sweep_rig.INTERRUPTS)
 def test_pain_33_each_call_of_the_stream_fails_in_turn(board, client, error):
     source, values = client
-    sweep_rig.calls(board, source, error, 60, **values)
+    sweep_rig.calls(board, source, error, 40, **values)
 
 
 def test_pain_33_no_memory_from_any_call_on_and_in_any_step(board, client):
     source, values = client
-    sweep_rig.no_memory(board, source, 80, **values)
+    sweep_rig.no_memory(board, source, 50, **values)
 
 
 def test_pain_33_each_allocation_of_each_step_fails_in_turn(board, client):
     source, values = client
-    sweep_rig.full_heap(board, source, 150, 6000, 200, 3, **values)
+    sweep_rig.full_heap(board, source, 70, 6000, 200, 3, **values)
