@@ -284,8 +284,8 @@ class MQTTLink(MQTTClient):
     backoff_ms = 1000  # longest wait before the first new attempt; doubled after each failure ...
     backoff_max_ms = 64000  # ... up to this. The wait is a random part of it (full jitter).
     on_up = on_down = on_ack = on_skip = error = None
-    # MicroPython's table of a class with 73 names is full, and in a full one each name is looked for
-    # long: a message took two and a half times as much. One more makes the table grow.
+    # MicroPython's table of a class with 73 names is full, and in a full one each name is looked
+    # for long: a message took two and a half times as much. One more makes the table grow.
     _spare = None
 
     def __init__(
