@@ -39,10 +39,10 @@ KNOWN = (
         "the link reads on while the peer takes no acknowledgements",
         "mqtt_link.py",
         (
-            ("if self._owed < self.window and (self._read()", "if True and (self._read()"),
-            ("and self._owed < self.window and self._read()", "and self._read()"),
+            ("if self._owed < _ANSWERS_MAX and (self._read()", "if True and (self._read()"),
+            ("and self._owed < _ANSWERS_MAX and self._read()", "and self._read()"),
             (
-                "            if self._owed >= self.window:\n                self._send",
+                "            if self._owed >= _ANSWERS_MAX:\n                self._send",
                 "            if False:\n                self._send",
             ),
         ),
@@ -70,16 +70,8 @@ KNOWN = (
         "mqtt_link.py",
         (
             (
-                "        if not self._sent:\n            return -1\n",
-                "        if not window:\n            return -1\n",
-            ),
-            (
-                "        if i < self._sent:\n            head",
-                "        if i < _len(window):\n            head",
-            ),
-            (
-                "        while i < self._sent:\n            head",
-                "        while i < _len(window):\n            head",
+                "        sent = self._sent\n        i = (pid",
+                "        sent = _len(window)\n        i = (pid",
             ),
         ),
         _LINK,
