@@ -335,14 +335,14 @@ def test_message_sent_shows_what_was_sent(dev, qos):
         CONNECT
         + """
 d.setQosLevel(QOS)
-step(d, lambda: not d.do_next(200))
+quiet(d)
 watch(d, "MessageSent")
 payload = {"t": 1}
 d.sendTelemetry(payload)
 report(called=True)
-step(d, lambda: not d.do_next(300))
+quiet(d)
 d.sendProperty({"serial": "x1"})
-step(d, lambda: not d.do_next(300))
+quiet(d)
 """,
         QOS=qos,
     ).reports
@@ -379,7 +379,7 @@ def test_a_refused_patch_is_told(dev, fresh):
         + """
 watch(d, "MessageSent")
 d.sendProperty({"serial": "x1"})
-step(d, lambda: not d.do_next(300))
+quiet(d)
 report(error=str(d.error))
 """
     ).reports
@@ -493,10 +493,10 @@ def test_getDeviceProperties_shows_the_twin_again(dev):
     got = dev.run(
         CONNECT
         + """
-step(d, lambda: not d.do_next(300))
+quiet(d)
 watch(d, "Updated")
 report(code=d.getDeviceProperties())
-step(d, lambda: not d.do_next(300))
+quiet(d)
 """
     ).reports
     assert got[0] == {"code": 0}
@@ -514,7 +514,7 @@ def test_every_spelling_of_the_property_event(dev, name):
         d = device(name=NAME)
         report(code=d.on(SPELLING, lambda info: report(tag=info.getTag())))
         assert d.connect(HUB) == 0
-        step(d, lambda: not d.do_next(300))
+        quiet(d)
         """,
         SPELLING=name,
     ).reports
@@ -569,7 +569,7 @@ report(text=str(d.error), connected=d.isConnected())
 d.disconnect()
 iotc.Device.max_packet = 20000
 d.connect()
-step(d, lambda: not d.do_next(300))
+quiet(d)
 """
     ).reports
     assert "max_packet" in got[0]["text"] and got[0]["connected"] is True
@@ -714,7 +714,7 @@ def test_what_was_queued_while_away_comes_when_back(dev):
         d = device(name=NAME)
         watch(d, "Command")
         assert d.connect(HUB) == 0
-        step(d, lambda: not d.do_next(300))
+        quiet(d)
         """
     dev.run(source)
     for i in range(3):
@@ -1044,7 +1044,7 @@ def test_pain_20_no_log_level_shows_a_secret(dev):
         d.on("Command", lambda info: None)
         report(code=d.connect())
         d.sendTelemetry({"t": 1})
-        step(d, lambda: not d.do_next(300))
+        quiet(d)
         print(d, d.error, d.getHostName())
         """
     )
@@ -1219,7 +1219,7 @@ def test_doNext_waits_as_long_as_it_is_told_and_no_longer_than_it_must(dev):
         CONNECT
         + """
 d.on("Command", lambda info: None)
-step(d, lambda: not d.do_next(300))
+quiet(d)
 def took(f, *args):
     start = time.ticks_ms()
     code = f(*args)

@@ -322,21 +322,21 @@ def test_pain_59_message_sent_shows_what_the_program_passed(dev):
     got = dev.run(
         CONNECT
         + """
+heard = []
 def hear(info):
+    heard.append(info)
     report(payload=info.getPayload(), text="message sent -> " + str(info.getPayload()))
 d.setQosLevel(1)
 d.on("MessageSent", hear)
-for f, what in (
-    (d.sendTelemetry, '{ "temperature": 15 }'), (d.sendState, {"a": [1]}),
-    (d.sendProperty, '{"countdown":{"value": 5}}'), (d.sendProperty, {"b": 1}),
-    (d.sendTelemetry, None),
+for f, args in (
+    (d.sendTelemetry, ('{ "temperature": 15 }',)), (d.sendState, ({"a": [1]},)),
+    (d.sendProperty, ('{"countdown":{"value": 5}}',)), (d.sendProperty, ({"b": 1},)),
+    (d.sendTelemetry, (None,)), (d.sendProperty, ({"speed": 3}, "pump1")),
+    (d.sendCommandUpdate, ("c", "cmd", "1", 200, "Progress")),
 ):
-    assert f(what) == 0
-    step(d, lambda: not d.do_next(200))
-assert d.sendProperty({"speed": 3}, "pump1") == 0
-step(d, lambda: not d.do_next(200))
-assert d.sendCommandUpdate("c", "cmd", "1", 200, "Progress") == 0
-step(d, lambda: not d.do_next(200))
+    del heard[:]
+    assert f(*args) == 0
+    step(d, lambda: heard)
 """
     ).reports
     assert [r["payload"] for r in got] == [

@@ -35,7 +35,7 @@ def test_a_full_window_keeps_no_command_from_its_answer_and_no_property_from_its
 d.setQosLevel(1)
 d.on("Command", lambda info: info.setResponse(200, info.getPayload()))
 d.on("Properties", lambda info: None)
-step(d, lambda: not d.do_next(300))
+quiet(d)
 while d.sendTelemetry({"t": 1}) == 0:
     pass
 report(full=True)
@@ -60,7 +60,7 @@ def test_after_an_outage_the_twin_is_read_before_what_waited_is_acknowledged(dev
         d = device(name=NAME)
         d.setQosLevel(1)
         assert d.connect(HUB) == 0, d.error
-        step(d, lambda: not d.do_next(300))
+        quiet(d)
         d.disconnect()
         while d.sendTelemetry({"t": 1}) == 0:
             pass

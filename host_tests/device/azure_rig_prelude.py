@@ -24,6 +24,12 @@ def step(device, until, ms=15000):
         device.do_next(20)
         assert time.ticks_diff(time.ticks_ms(), start) < ms, "in vain"
 
+def quiet(device, ms=1000):
+    # Until nothing more comes. An answer may take its time on a busy machine.
+    while device.do_next(ms):
+        pass
+
+
 def go_on(device):
     while device.isConnected():
         device.doNext(0.05)
