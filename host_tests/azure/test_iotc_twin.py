@@ -189,6 +189,7 @@ go_on(d)
     before = len(asked.times)
     fresh.azure.faults.clear()
     assert program.next_report(60)["status"] == 0
+    fresh.until(lambda: len(asked.times) > before)
     assert dev.invoke("echo", 1) == (200, 1)
     assert len(asked.times) == before + 1
 
