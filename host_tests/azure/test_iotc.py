@@ -394,6 +394,7 @@ PROPERTIES = (
     CONNECT
     + """
 watch(d, "PropertiesUpdated")
+quiet(d)  # the twin, empty or not, has come
 report(up=True)
 go_on(d)
 """

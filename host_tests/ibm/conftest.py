@@ -47,7 +47,6 @@ def scripted(tmp_path):
                 "auth-method": "apikey",
                 "auth-key": "key",
                 "auth-token": "s3cret",
-                "host": "localhost",
                 "api-host": "localhost",
                 "api-port": server.port,
                 "ca": str(ca),

@@ -5,13 +5,15 @@ from ibm_rig import rig as make_rig
 
 
 def test_pain_66_type_and_id_are_as_long_as_the_service_has_them(board):
-    """32 was the closed platform's, which is refused whatever their length."""
-    maximo = dict(without(DEVICE, "host"), domain="iot.example.com")
-    cases = [(dict(base, id="i" * n), n) for base in (DEVICE, maximo) for n in (36, 37)]
+    closed = without(DEVICE, "host")
+    maximo = dict(closed, domain="iot.example.com")
+    named = dict(closed, domain="internetofthings.ibmcloud.com")
+    cases = [(dict(base, id="i" * n), n) for base in (closed, named) for n in (32, 33)]
     cases += [(dict(base, type="t" * n), n) for base in (DEVICE, maximo) for n in (36, 37)]
     reports = made(board, *[("device", options) for options, _ in cases])
     assert ["error" in report for report in reports] == [False, True] * 4
-    assert reports[1]["text"].startswith("id: must be 1 to 36 of ")
+    assert reports[1]["text"] == reports[3]["text"]
+    assert reports[1]["text"].startswith("id: at most 32 characters on IBM's platform; 36 with ")
     assert reports[5]["text"].startswith("type: must be 1 to 36 of ")
 
 
@@ -24,6 +26,12 @@ def test_with_a_domain_of_ones_own_the_port_is_443(board):
         (dict(base, transport="websockets"), address, 443),
         (dict(base, ssl=False), address, 1883),
         (dict(base, host="broker.lan"), "broker.lan", 8883),
+        (without(base, "domain"), "abc123.messaging.internetofthings.ibmcloud.com", 8883),
+        (
+            dict(base, domain="internetofthings.ibmcloud.com"),
+            "abc123.messaging.internetofthings.ibmcloud.com",
+            8883,
+        ),
     ]
     reports = made(board, *[("device", options) for options, _, _ in cases], plain=True)
     for (options, server, port), report in zip(cases, reports):

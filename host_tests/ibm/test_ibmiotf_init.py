@@ -272,10 +272,8 @@ def test_any_json_value_survives_the_way_there_and_back(board):
 
 
 def test_missing_and_wrong_options_are_named(board):
-    good = dict(OPTIONS, host="broker.lan")
-
     def without(key, **more):
-        return dict({k: v for k, v in good.items() if k != key}, **more)
+        return dict({k: v for k, v in OPTIONS.items() if k != key}, **more)
 
     cases = [
         (without("org"), "ConfigurationException", "Missing required property: org"),
@@ -283,19 +281,19 @@ def test_missing_and_wrong_options_are_named(board):
         (without("id"), "ConfigurationException", "Missing required property: id"),
         (without("auth-method"), "ConfigurationException", "property: auth-method"),
         (without("auth-token"), "ConfigurationException", "property: auth-token"),
-        (dict(good, **{"auth-token": None}), "ConfigurationException", "auth-token"),
+        (dict(OPTIONS, **{"auth-token": None}), "ConfigurationException", "auth-token"),
         (
-            dict(good, **{"auth-method": "x509"}),
+            dict(OPTIONS, **{"auth-method": "x509"}),
             "UnsupportedAuthenticationMethod",
             "must be token",
         ),
-        (dict(good, id="a/b"), "ConfigurationException", "id: must be 1 to 36 of"),
-        (dict(good, org="a+b"), "ConfigurationException", "org: must be 1 to 36 of"),
-        (dict(good, type="t" * 37), "ConfigurationException", "type: must be 1 to 36 of"),
-        (dict(good, ssl=None), "ConfigurationException", "'ca'"),
-        (dict(good, ssl=True), "ConfigurationException", "'ca'"),
-        (dict(good, ssl=True, ca="/no/such/file"), "ConfigurationException", "/no/such/file"),
-        (dict(good, ssl={}), "ConfigurationException", "'ca'"),
+        (dict(OPTIONS, id="a/b"), "ConfigurationException", "id: must be 1 to 36 of"),
+        (dict(OPTIONS, org="a+b"), "ConfigurationException", "org: must be 1 to 36 of"),
+        (dict(OPTIONS, type="t" * 37), "ConfigurationException", "type: must be 1 to 36 of"),
+        (dict(OPTIONS, ssl=None), "ConfigurationException", "'ca'"),
+        (dict(OPTIONS, ssl=True), "ConfigurationException", "'ca'"),
+        (dict(OPTIONS, ssl=True, ca="/no/such/file"), "ConfigurationException", "/no/such/file"),
+        (dict(OPTIONS, ssl={}), "ConfigurationException", "'ca'"),
     ]
     run = board.run(
         EACH + "    each(ibmiotf.device.Client, [(o,) for o in options])",
@@ -310,21 +308,21 @@ def test_missing_and_wrong_options_are_named(board):
 def test_the_address_follows_from_org_domain_transport_and_port(board):
     base = dict(OPTIONS)
     del base["ssl"]
-    base["domain"] = "iot.example.com"
-    plain = dict(base, ssl=False)
-    maximo = "abc123.messaging.iot.example.com"
+    plain = dict(OPTIONS)
+    ibm = "abc123.messaging.internetofthings.ibmcloud.com"
     cases = [
-        (plain, [maximo, 1883, False]),
-        (dict(base, ca=b"CA"), [maximo, 443, True]),
-        (dict(base, port=1883), [maximo, 1883, False]),
-        (dict(base, port=8883, ca=b"CA"), [maximo, 8883, True]),
-        (dict(base, transport="websockets", ca=b"CA"), [maximo, 443, True]),
-        (dict(plain, transport="websockets"), [maximo, 80, False]),
-        (dict(base, host="broker.lan", ssl={"ca": b"CA"}), ["broker.lan", 8883, True]),
+        (plain, [ibm, 1883, False]),
+        (dict(base, ca=b"CA"), [ibm, 8883, True]),
+        (dict(base, port=1883), [ibm, 1883, False]),
+        (dict(base, port=443, ca=b"CA"), [ibm, 443, True]),
         (
-            {"org": "quickstart", "type": "t", "id": "i", "domain": "iot.example.com"},
-            ["quickstart" + maximo[6:], 1883, False],
+            dict(base, domain="iot.example.com", port=443, ca=b"CA"),
+            ["abc123.messaging.iot.example.com", 443, True],
         ),
+        (dict(base, transport="websockets", ca=b"CA"), [ibm, 443, True]),
+        (dict(plain, transport="websockets"), [ibm, 80, False]),
+        (dict(base, host="broker.lan", ssl={"ca": b"CA"}), ["broker.lan", 8883, True]),
+        ({"org": "quickstart", "type": "t", "id": "i"}, ["quickstart" + ibm[6:], 1883, False]),
     ]
     run = board.run(
         """

@@ -271,7 +271,7 @@ def test_too_little_memory_is_a_value_error(board):
     run = board.run(
         READ
         + """
-    text = "[" + "[1,2]," * 8000 + "1]"
+    text = "[" + "[1,2]," * 12000 + "1]"
     report(**read(text))
     report(**read("[1]"))
     """,
@@ -294,7 +294,7 @@ def received(text):
     except (ValueError, MemoryError) as e:
         return type(e).__name__
 
-report(got=[received("[" + "[1,2]," * 8000 + "1]"), received("[1"), received("[1]")])
+report(got=[received("[" + "[1,2]," * 12000 + "1]"), received("[1"), received("[1]")])
 """,
         heap="400k",
     )

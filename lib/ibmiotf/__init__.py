@@ -208,11 +208,9 @@ class AbstractClient:
             self.quickstart = own.get("org") == "quickstart"
             auth = not self.quickstart and own.get("auth-method") != "none"
             self._require(keys + ("auth-method", "auth-token") if auth else keys, auth and method)
+            closed = reader.leads_to_closed(own)
             address = load_once("ibmiotf.address")
-            self.clientId = address.client_id(own, role, keys)
-            if reader.leads_to_closed(own):
-                # Nothing has answered there since: not dialled, told at once.
-                raise ValueError(reader.CLOSED)
+            self.clientId = address.client_id(own, role, keys, closed)
             port = reader.usual_port(own)
             user = self._user() if auth else None
             self.link = link = address.link(MQTTLink, own, self.clientId, user, port)
@@ -222,6 +220,7 @@ class AbstractClient:
         self.errorCallback = None
         self.now = None
         self.logger = reader.logger(logHandlers)
+        self._closed = reader.CLOSED if closed else ""  # a hint, until there was a connection
         # Of the last message sent: its space, kind, name and format, and the topic they make.
         self._space_sent = self._kind_sent = self._name_sent = self._format_sent = None
         self._topic_sent = b""
@@ -276,6 +275,7 @@ class AbstractClient:
             self.errorCallback(e)
 
     def _up(self, present):
+        self._closed = ""
         if self.logger:
             self.logger.info("Connected successfully: %s", self.clientId)
 
@@ -285,7 +285,9 @@ class AbstractClient:
             why = str(e.args[-1]) if e.args else type(e).__name__
             where = [host_port(*place) for place in places(link.server, link.port)]
             text = "%s to %s: %s" % (self.clientId, " or ".join(where), why)
-            if "refused" in why:
+            if self._closed:
+                text = self._closed + ". " + text
+            elif "refused" in why:
                 text += "; check auth-token"
             self._fail(ConnectionException(text))
 

@@ -3,18 +3,20 @@ Who a client is and where it connects: its client id and its link, made of the o
 options.py has read. Loaded once, when the client is made, and let go.
 """
 
-from ibmiotf import DEVICE, level, name_of
+from ibmiotf import DEVICE, NAME, level, name_of
 from micropython import const
 
+_NAME_AT_IBM = const(32)  # longest device type or id on IBM's public platform
 _APPLICATION_ID = const(128)
 _PLAIN_PORT = const(1883)
 _KEEPALIVE = const(60)  # seconds
 _MAX_PACKET = const(2048)  # bytes
+_CLOSED_DOMAIN = "internetofthings.ibmcloud.com"
 
 
-def client_id(own, role, keys):
+def client_id(own, role, keys, at_ibm):
     """
-    The client id: role, and the values of keys.
+    The client id: role, and the values of keys. at_ibm: it is for IBM's public platform.
 
     Raises ValueError, which names the option.
     """
@@ -25,6 +27,11 @@ def client_id(own, role, keys):
             parts.append(level(key, value, _APPLICATION_ID))  # no rules but MQTT's
             continue
         parts.append(name_of(key, value))
+        if at_ibm and role == DEVICE and len(value) > _NAME_AT_IBM:
+            raise ValueError(
+                "%s: at most %d characters on IBM's platform; %d with 'domain' (Maximo) or 'host'"
+                % (key, _NAME_AT_IBM, NAME)
+            )
     return ":".join(parts)
 
 
@@ -44,7 +51,7 @@ def link(MQTTLink, own, client, user, port):
     websocket = get("transport") == "websockets"
     return MQTTLink(
         client,
-        get("host") or "%s.messaging.%s" % (get("org"), get("domain")),
+        get("host") or "%s.messaging.%s" % (get("org"), get("domain") or _CLOSED_DOMAIN),
         get("port") or (port if ssl else 0),
         user,
         None if user is None else get("auth-token"),

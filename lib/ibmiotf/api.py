@@ -46,13 +46,13 @@ def _path_of(deviceType, deviceId=None):
     return path if deviceId is None else path + "/" + name_of("deviceId", deviceId)
 
 
-def _host(get):
+def _host(get, closed_domain):
     # Where the API is: what Session() takes as its host.
     if get("api-host"):
         return get("api-host")
     if get("host"):  # its ports are MQTT's
         return [name for name, _ in places(get("host"), _HTTPS)]
-    return get("org") + "." + get("domain")
+    return get("org") + "." + (get("domain") or closed_domain)
 
 
 class Client:
@@ -78,13 +78,13 @@ class Client:
             tls.update(ssl if isinstance(ssl, dict) else ())
             ssl = tls
         reader = load_once("ibmiotf.options")
-        if reader.leads_to_closed(options) and not get("api-host"):
-            raise ConfigurationException("api: " + reader.CLOSED)
+        closed = reader.leads_to_closed(options) and not get("api-host")
+        self._closed = reader.CLOSED if closed else ""
         self.errorCallback = None
         self.logger = None
         try:
             self._session = Session(
-                _host(get),
+                _host(get, reader.CLOSED_DOMAIN),
                 get("api-port") or _HTTPS,
                 ssl,
                 get("auth-key"),
@@ -99,7 +99,12 @@ class Client:
         """Ask; returns the response, its body still to be read. Raises OSError."""
         if self.logger:
             self.logger.debug("API: %s", method + " " + path)
-        return self._session.request(method, "/api/v0001/" + path, body, headers)
+        try:
+            return self._session.request(method, "/api/v0001/" + path, body, headers)
+        except OSError as e:
+            if self._closed:
+                raise OSError(e.args[0], "%s (%s)" % (self._closed, e.args[-1]))
+            raise
 
     def _answer(self, response):
         """What the service said, or None when that is no JSON. Reads the body."""

@@ -9,9 +9,9 @@ import option_names
 
 sys.modules.pop("option_names", None)  # it leaves the heap together with this file
 
-_CLOSED_DOMAIN = "internetofthings.ibmcloud.com"  # IBM's public platform
+CLOSED_DOMAIN = "internetofthings.ibmcloud.com"  # IBM's public platform
 CLOSED = (
-    _CLOSED_DOMAIN + " was closed on 2023-12-01: set 'domain' to your Maximo installation's, "
+    CLOSED_DOMAIN + " was closed on 2023-12-01: set 'domain' to your Maximo installation's, "
     "or 'host' to your own broker or the local cloud"
 )
 
@@ -76,12 +76,12 @@ def read(options, defaults):
 
 def leads_to_closed(own):
     """Whether these options (from read()) lead to IBM's public platform, which has ended."""
-    return not own.get("host") and own.get("domain") in (None, "", _CLOSED_DOMAIN)
+    return not own.get("host") and own.get("domain") in (None, "", CLOSED_DOMAIN)
 
 
 def usual_port(own):
     """The port (int) of TLS where these options name none; 0: MQTT's own."""
-    if own.get("host"):
+    if own.get("host") or leads_to_closed(own):
         return 0
     return 443  # Maximo has no other
 
