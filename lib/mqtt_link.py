@@ -464,6 +464,8 @@ class MQTTLink(MQTTClient):
                 self._stop(OSError(ETIMEDOUT, "no connection within %s s" % timeout))
             if self.error:
                 raise self.error
+            if self._state == _OFF:
+                raise OSError(-1, "disconnect() was called meanwhile")
         return self._present
 
     def disconnect(self, wait_ms=1000):
@@ -584,7 +586,7 @@ class MQTTLink(MQTTClient):
         Undo subscribe(topic), now or when connected again. Returns the packet id; on_ack(id, 0)
         follows. Raises ValueError, OSError(EALREADY).
         """
-        return self.subscribe(topic, None)
+        return self.subscribe(((topic, None),))
 
     def discard(self, heir=None):
         """
@@ -1413,7 +1415,10 @@ class MQTTLink(MQTTClient):
         except MemoryError:
             self._shortages += 1
             if self._shortages <= _SHORTAGES_MAX:
+                if self._gathered and self._state >= _UP:
+                    self._send_answers()  # what was taken before this one need not come again
                 raise
+            self._shortages = 0
             self._call(self.on_skip, topic, len(msg))
 
     def _took(self):

@@ -759,6 +759,7 @@ def test_credentials_are_renewed_before_they_end_and_nothing_is_lost(
                 link.do_next()
                 time.sleep_ms(1)
         run(lambda: not link.inflight)
+        run(lambda: len(ups) == len(asked))
         run(lambda: sum(topic == b"loop/2" for topic, _ in got) == sent)
         numbers = [[int(msg) for topic, msg in got if topic == b"loop/%d" % qos] for qos in (1, 2)]
         report(sent=sent, downs=downs, once=numbers[1] == list(range(sent)),
@@ -827,6 +828,38 @@ def test_disconnect_stays_away_until_connect(board, broker):
         """,
     )
     assert report == {"steps": [False] * 5, "ups": 2, "downs": ["None"]}
+
+
+def test_connect_ends_when_somebody_disconnects_meanwhile(board, broker):
+    run = board.run(
+        LINK
+        + """
+link = make()
+link.on_up = lambda present: link.disconnect()
+report(why=refused(link.connect), up=link.is_connected())
+link.on_up = None
+report(present=link.connect(), up=link.is_connected())
+link.disconnect()
+""",
+        host=broker.host,
+        port=broker.port,
+    )
+    assert "disconnect() was called" in run.reports[0]["why"] and not run.reports[0]["up"]
+    assert run.reports[1] == {"present": False, "up": True}
+
+
+def test_a_list_is_nothing_to_unsubscribe_from(board):
+    """What subscribe() takes as a list would be subscribed to once more."""
+    run = board.run(
+        LINK
+        + """
+link = make()
+report(why=[refused(link.unsubscribe, given) for given in ([("a", 1)], ["a", "b"], [])])
+""",
+        host="127.0.0.1",
+        port=1,
+    )
+    assert all("topic" in why for why in run.report["why"])
 
 
 def test_disconnect_ends_the_connection_even_if_a_callback_raises_meanwhile(board, broker):

@@ -203,6 +203,34 @@ def test_pain_33_a_message_for_which_there_is_no_memory_comes_again_and_is_then_
     assert report["skipped"] == [["down/a", 5]]
 
 
+def test_pain_33_what_was_passed_over_costs_the_next_message_no_try(board):
+    report = board.run(
+        """
+import broker_stream
+stream = broker_stream.BrokerStream()
+link = broker_stream.make(stream, clean_session=False)
+link.subscribe([(b"down/a", 1)])
+heard = []
+skipped = []
+SHORT = {b"one": 0, b"two": 9, b"three": 1}
+def hear(topic, msg):
+    heard.append(msg)
+    if heard.count(msg) <= SHORT[msg]:
+        raise MemoryError
+link.set_callback(hear)
+link.on_skip = lambda topic, size: skipped.append(size)
+broker_stream.run(link, lambda: stream.filters and link.is_connected())
+for msg in (b"one", b"two", b"three"):
+    stream.push(b"down/a", msg, 1)
+over = broker_stream.run(link, lambda: not stream.to_send)
+report(over=over, heard=heard, skipped=skipped)
+""",
+        before_lib=DOUBLES,
+    ).report
+    assert report["over"] and report["skipped"] == [3]
+    assert [report["heard"].count(msg) for msg in ("two", "three")] == [3, 2]
+
+
 def test_pain_33_a_wait_that_fails_ends_the_connection_and_it_comes_back(board):
     report = board.run(
         """
