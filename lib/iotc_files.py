@@ -84,19 +84,22 @@ class Upload:
     device: an iotc.Device that has been connected, so that it knows its hub; it may be connected
     now, or not. path: the file; nobody may write to it meanwhile. name: what the blob is called,
     behind the device's own id; default: the file's name. state: what `state` was before a reboot,
-    to go on from there; it is passed over when the file is another one by now.
+    to go on from there; it is passed over when the file is another one by now, and all slices are
+    sent anew when `slice` is set to another number than it was.
     Raises ValueError for a file that can't be read, and for a name that no blob can have.
 
     Settings, on the class or on one upload:
     server        "host:port" to dial in place of hub and storage (a local cloud, a gateway).
                   Their certificates must still carry their own names
-    slice         bytes of a slice; 0 chooses: 32768, on boards with lwIP 2048
+    slice         bytes of a slice; 0 chooses: 32768, on boards with lwIP 2048. Looked at whenever
+                  the hub names a place
     timeout       seconds without progress, for each wait
     tries         attempts in a row without a slice more, until do_next() raises
     content_type  of the blob
 
     size: bytes of the file. sent: how many the storage has acknowledged. done: the file is there
-    and the hub was told. error: the last thing that went wrong and was tried again, or None.
+    and the hub was told; it stays False after give_up(). error: the last thing that went wrong and
+    was tried again, or None.
     """
 
     server = None
@@ -111,7 +114,9 @@ class Upload:
     _id = None  # the hub's, for this upload
     _place = None  # path and signature of the blob, behind the storage's name
     _storage = None  # that name
+    _cut = 0  # bytes of the slices that `sent` is counted in
     _stored = False  # the blob is there
+    _ended = False  # nothing is left to do: done, or the hub knows of give_up()
     _renewed = False  # the signature, since the last slice that was taken
     _anew = False  # all slices had to be sent a second time
     _why = None  # the program has given up, for this reason
@@ -125,11 +130,12 @@ class Upload:
         self._path = path
         self._name = _check_name(name or path.split("/")[-1])
         try:
-            stat = os.stat(path)
+            self.size, self._stamp = _size_and_stamp(path)
+            # A directory has a size, too.
+            with open(path, "rb") as file:
+                file.read(1)
         except OSError:
-            raise ValueError("can't read file " + path)
-        self.size = stat[6]
-        self._stamp = int(stat[8])
+            raise _unreadable(path)
         if state:
             self._take_up(state)
 
@@ -146,8 +152,9 @@ class Upload:
             and isinstance(sent, int)
             and slice > 0
             and 0 <= sent <= self.size
+            and (sent == self.size or sent % slice == 0)
         ):
-            self.slice = slice
+            self.slice = self._cut = slice
             self.sent = sent
 
     @property
@@ -161,43 +168,43 @@ class Upload:
             "name": self._name,
             "size": self.size,
             "stamp": self._stamp,
-            "slice": self.slice,
+            "slice": self._cut,
             "sent": self.sent,
         }
 
     def do_next(self, wait_ms=0):
         """
         One bounded step. Waits at most wait_ms when there is nothing to do. Returns whether the
-        upload has ended: the file is there and the hub knows, or was told of give_up().
+        upload has ended: it is `done`, or the hub was told of give_up().
 
         What may pass by itself (network, a busy service) is tried again by itself, with growing
         pauses. Raises OSError once that was in vain `tries` times in a row, and for a refusal: its
         text says what to do; the next call of do_next() goes on where this one stopped. Raises
-        ValueError when the file has changed or can't be read: make another Upload; and when the
-        device has never been connected.
+        ValueError when the file has changed (in size, or in its time stamp where the file system
+        keeps one) or can't be read: make another Upload; and when the device has never been
+        connected.
         """
-        if self.done:
+        if self._ended:
             return True
         if not self._device.getHostName():
             raise ValueError("device: it knows no hub yet: call its connect()")
         # Put aside meanwhile: one that raised is not asked again.
-        steps = self._steps
-        if not steps:
-            steps = self._work() if self._why is None else self._tell_of_failure(0, self._why)
+        steps = self._steps or self._work()
         self._steps = None
-        done = False
+        good = False
         try:
             worked = next(steps)
             self._steps = steps
-            done = True
+            good = True
         except StopIteration:
-            self.done = True
+            self._ended = True
+            self.done = self._why is None
         finally:
-            if not done:
+            if not good:
                 self.close()
-        if not (self.done or worked):
+        if not (self._ended or worked):
             self._wait(wait_ms)
-        return self.done
+        return self._ended
 
     def _wait(self, ms):
         if self._session:
@@ -213,10 +220,11 @@ class Upload:
     def give_up(self, why="given up by the device"):
         """
         Let do_next() tell the hub, in place of all else, that there will be no file: a hub lets
-        ten uploads of a device be open at once. why: a text for the service side.
+        ten uploads of a device be open at once. why: a text for the service side. do_next()
+        returns True once the hub knows; `done` stays False, and the file where it is.
         """
         self.close()
-        self._steps = None
+        self._steps = self._retry_after = None
         self._why = why
 
     def close(self):
@@ -260,11 +268,18 @@ class Upload:
             yield
 
     def _attempt(self):
+        if self._why is not None:
+            yield from self._tell_of_failure(0, self._why)
+            return
+        if not self._stored:
+            self._check_file()  # before the hub opens an upload for nothing
         if self._id and not self._place:
             # Of a program that was rebooted, or its signature has ended.
             yield from self._tell_of_failure(0, "begun anew")
         if not self._place:
             yield from self._begin()
+            if not self._stored:
+                self._choose_slice()
         while self.sent < self.size:
             yield from self._put_slice()
         if not self._stored:
@@ -328,13 +343,19 @@ class Upload:
             good = False
         if not good:
             raise OSError(_SERVER, "hub: an answer without what it should say about the storage")
-        if not self.slice or self.slice * _SLICES_MAX < self.size:
-            usual = _SLICE_BOUNDED if self._session.bounded else _SLICE
-            self.slice = max(usual, (self.size + _SLICES_MAX - 1) // _SLICES_MAX)
-            self.sent = 0
         self._id = id
         self._storage = host
         self._place = path
+
+    def _choose_slice(self):
+        # Right after the hub's answer: its session knows the board's kind of network.
+        if self.slice <= 0 or self.slice * _SLICES_MAX < self.size:
+            usual = _SLICE_BOUNDED if self._session.bounded else _SLICE
+            self.slice = max(usual, (self.size + _SLICES_MAX - 1) // _SLICES_MAX)
+        if self.slice != self._cut:
+            # What lies in the storage was cut otherwise: its numbers mean other bytes.
+            self._cut = self.slice
+            self.sent = 0
 
     def _notify(self, good, code, why):
         # Returns 0, or the status with which the hub has refused the news itself.
@@ -384,23 +405,36 @@ class Upload:
             yield from self._tell_quietly(status, text)
         self._refuse(response, text)
 
+    def _check_file(self):
+        try:
+            same = _size_and_stamp(self._path) == (self.size, self._stamp)
+        except OSError:
+            raise _unreadable(self._path)
+        if not same:
+            raise ValueError("file %s has changed" % self._path)
+
     def _put_slice(self):
+        self._check_file()
         start = self.sent
-        length = min(self.slice, self.size - start)
+        length = min(self._cut, self.size - start)
         buf = memoryview(bytearray(_PIECE))
         try:
             file = open(self._path, "rb")
         except OSError:
-            raise ValueError("can't read file " + self._path)
+            raise _unreadable(self._path)
         with file:
 
             def pieces():
                 left = length
                 file.seek(start)
                 while left:
-                    n = file.readinto(buf[: min(left, _PIECE)])
+                    try:
+                        n = file.readinto(buf[: min(left, _PIECE)])
+                    except OSError:
+                        # Not the network's, which would be tried again.
+                        raise _unreadable(self._path)
                     if not n:
-                        raise ValueError("file %s is shorter than it was" % self._path)
+                        raise ValueError("file %s has changed: it is shorter" % self._path)
                     yield buf[:n]
                     left -= n
 
@@ -413,14 +447,15 @@ class Upload:
                     md5.update(piece)
                     yield True
                 headers["Content-MD5"] = binascii.b2a_base64(md5.digest()).decode().strip()
-            query = "&comp=block&blockid=" + _block_id(start // self.slice).decode()
+            query = "&comp=block&blockid=" + _block_id(start // self._cut).decode()
             yield from self._ask_storage(query, (length, pieces), headers)
         self.sent = start + length
         self._renewed = False
 
     def _put_list(self):
         # "Latest": where an answer was lost the blob is there already, made of the same slices.
-        count = (self.size + self.slice - 1) // self.slice
+        self._check_file()
+        count = (self.size + self._cut - 1) // self._cut
         first = b'<?xml version="1.0" encoding="utf-8"?><BlockList>'
         last = b"</BlockList>"
         length = len(first) + count * len(_list_item(0)) + len(last)
@@ -465,6 +500,16 @@ class Upload:
         except (KeyError, ValueError):
             pass
         raise OSError(code or response.status, text)
+
+
+def _size_and_stamp(path):
+    # By these a file is known to be the same one. The stamp is 0 where the port has none.
+    stat = os.stat(path)
+    return stat[6], int(stat[8])
+
+
+def _unreadable(path):
+    return ValueError("can't read file " + path)
 
 
 def _block_id(n):

@@ -5,6 +5,7 @@ goes up, through whatever goes wrong, and what is said then. On MicroPython and 
 
 import hashlib
 import json
+import os
 
 import azure_rig
 import pytest
@@ -381,6 +382,60 @@ def test_another_file_is_no_continuation(up):
     up.arrived(30000)
 
 
+def test_a_slice_of_another_size_begins_the_slices_anew(up):
+    """A slice's number means other bytes then. The state says how what was sent is cut."""
+    got = up.run(
+        """
+        upload = iotc_files.Upload(known(), made(40960))
+        while upload.sent < 8192:
+            upload.do_next(20)
+        state = upload.state
+        upload.close()
+        upload = iotc_files.Upload(known(), FILE, state=state)
+        upload.slice = 16384
+        report(kept=upload.state == state, cut=upload.state["slice"], sent=upload.sent)
+        attempt(upload)
+        """
+    ).reports
+    assert got == [{"kept": True, "cut": SLICE, "sent": 8192}, {"done": True, "sent": 40960}]
+    up.arrived(40960)
+
+
+def test_a_slice_that_is_changed_on_the_way(up):
+    """The upload goes on as it was cut; what it said it had sent stays true."""
+    up.files.taken.clear()
+    got = up.run(
+        """
+        upload = iotc_files.Upload(known(), made(40960))
+        while upload.sent < 8192:
+            upload.do_next(20)
+        upload.slice = 16384
+        attempt(upload)
+        report(cut=upload.state["slice"])
+        """
+    ).reports
+    assert got == [{"done": True, "sent": 40960}, {"cut": SLICE}]
+    up.arrived(40960)
+    assert up.files.taken.count(("block", SLICE)) == 10
+
+
+def test_a_state_that_ends_within_a_slice_is_passed_over(up):
+    got = up.run(
+        """
+        upload = iotc_files.Upload(known(), made(20480))
+        while upload.sent < 8192:
+            upload.do_next(20)
+        state = dict(upload.state, sent=4097)
+        upload.close()
+        upload = iotc_files.Upload(known(), FILE, state=state)
+        report(sent=upload.sent)
+        attempt(upload)
+        """
+    ).reports
+    assert got == [{"sent": 0}, {"done": True, "sent": 20480}]
+    up.arrived(20480)
+
+
 @pytest.mark.parametrize("lost", ["uncommitted", "other"])
 def test_slices_that_are_gone_are_sent_again(up, lost):
     """The storage keeps them for a week only; somebody else may have written there."""
@@ -416,11 +471,57 @@ def test_giving_up_frees_the_hub_s_place(up):
             upload.do_next(20)
         upload.give_up("no room for it")
         attempt(upload)
+        report(ended=upload.do_next())
         """
-    ).report
-    assert got == {"done": True, "sent": 8192}
+    ).reports
+    # `done` would say that the file is there.
+    assert got == [{"done": False, "sent": 8192}, {"ended": True}]
     assert up.active == [] and up.notices == [] and up.blob() is None
     assert [(one["good"], one["text"]) for one in up.statuses] == [(False, "no room for it")]
+
+
+@pytest.mark.parametrize("how", [{"status": 503, "retry_after": 0}, {"close": True}])
+def test_giving_up_is_tried_again_too(up, how):
+    up.fail("hub.files.notify", **how)
+    got = up.run(
+        """
+        upload = iotc_files.Upload(known(), made(40960))
+        while upload.sent < 8192:
+            upload.do_next(20)
+        upload.give_up("no room for it")
+        while not upload.error:
+            upload.do_next(20)
+        attempt(upload)
+        report(error=upload.error)
+        """
+    ).reports
+    assert got == [{"done": False, "sent": 8192}, {"error": None}]
+    assert up.active == []
+    assert [(one["good"], one["text"]) for one in up.statuses] == [(False, "no room for it")]
+
+
+def test_giving_up_while_nobody_listens_raises_only_after_the_tries(up):
+    """And a later call tells the hub."""
+    got = up.run(
+        """
+        upload = iotc_files.Upload(known(), made(40960))
+        while upload.sent < 8192:
+            upload.do_next(20)
+        upload.give_up()
+        upload.server = "127.0.0.1:1"
+        upload.tries = 2
+        while not upload.error:
+            upload.do_next(20)
+        report(said=upload.error.args[1])
+        attempt(upload)
+        upload.server = UPLOADS
+        attempt(upload)
+        """
+    ).reports
+    assert "can't connect to 127.0.0.1:1" in got[0]["said"]
+    assert got[1]["kind"] == "OSError" and "can't connect to 127.0.0.1:1" in got[1]["said"]
+    assert got[2] == {"done": False, "sent": 8192}
+    assert up.active == [] and len(up.statuses) == 1
 
 
 def test_an_interrupted_step_leaves_nothing_half_done(up):
@@ -613,9 +714,45 @@ def test_a_file_that_shrinks_or_goes(up):
         """
     ).reports
     assert [one["kind"] for one in got] == ["ValueError", "ValueError"]
-    assert "shorter" in got[0]["said"] and "can't read" in got[1]["said"]
+    assert "has changed" in got[0]["said"] and "can't read" in got[1]["said"]
     assert [one["good"] for one in up.statuses] == [False, False]
     assert up.active == []
+
+
+@pytest.mark.parametrize("how", ["grows", "is written anew"])
+@pytest.mark.parametrize("sent", [8192, 16384])
+def test_a_file_that_changes_on_the_way(up, how, sent):
+    """Early, and while the last slice is on its way. No mixture is left behind."""
+    program = up.start(
+        """
+        upload = iotc_files.Upload(known(), made(20480))
+        while upload.sent < %d:
+            upload.do_next(20)
+        report(ready=True)
+        input()
+        attempt(upload)
+        attempt(upload)
+        """
+        % sent
+    )
+    assert program.next_report() == {"ready": True}
+    path = os.path.join(up.folder, "data.bin")
+    was = os.stat(path)
+    with open(path, "ab" if how == "grows" else "r+b") as file:
+        file.write(b"other")
+    stamp = was.st_mtime if how == "grows" else was.st_mtime + 5
+    os.utime(path, (stamp, stamp))
+    program.send("\n")
+    for _ in range(2):
+        got = program.next_report()
+        assert (got["kind"], got["done"]) == ("ValueError", False)
+        assert "has changed" in got["said"]
+    assert program.wait().rc == 0
+    assert up.blob() is None
+    assert up.active == []
+    # The second attempt has cost nothing: the hub was asked for no other place.
+    (told,) = up.statuses
+    assert told["good"] is False and "has changed" in told["text"]
 
 
 def test_arguments_that_can_not_be_used(up):
@@ -628,6 +765,7 @@ def test_arguments_that_can_not_be_used(up):
             except ValueError as e:
                 report(said=str(e))
         wrong("nothing.bin")
+        wrong(FOLDER, "folder.bin")
         made(10)
         for name in ("/a", "a//b", "a/../b", "x" * 1025, 5):
             wrong(FILE, name)
@@ -639,8 +777,56 @@ def test_arguments_that_can_not_be_used(up):
         """
     ).reports
     assert got[0]["said"] == "can't read file nothing.bin"
-    assert all("name:" in one["said"] for one in got[1:6])
-    assert "knows no hub" in got[6]["said"]
+    assert got[1]["said"] == "can't read file " + up.folder
+    assert all("name:" in one["said"] for one in got[2:7])
+    assert "knows no hub" in got[7]["said"]
+
+
+def test_a_file_that_becomes_a_directory(up):
+    """What can't be read is told at once; no pause makes it better."""
+    got = up.run(
+        """
+        upload = iotc_files.Upload(known(), made(20480))
+        while upload.sent < 8192:
+            upload.do_next(20)
+        os.remove(FILE)
+        os.mkdir(FILE)
+        attempt(upload)
+        report(error=upload.error)
+        """
+    ).reports
+    assert got[0]["kind"] == "ValueError" and got[0]["done"] is False
+    assert got[1] == {"error": None}
+    assert up.active == []
+
+
+def test_a_file_whose_storage_fails_within_a_slice(up):
+    """A flash that gives an error is no network that comes back."""
+    got = up.run(
+        """
+        class File:
+            def __init__(self, file):
+                self.file = file
+            def __enter__(self):
+                return self
+            def __exit__(self, *args):
+                self.file.close()
+            def seek(self, at):
+                self.file.seek(at)
+            def readinto(self, buf):
+                raise OSError(5)
+        upload = iotc_files.Upload(known(), made(20480))
+        while upload.sent < 8192:
+            upload.do_next(20)
+        iotc_files.open = lambda path, mode: File(open(path, mode))
+        attempt(upload)
+        report(error=upload.error)
+        """
+    ).reports
+    assert got[0]["said"] == "can't read file " + os.path.join(up.folder, "data.bin")
+    assert got[0]["kind"] == "ValueError"
+    assert got[1] == {"error": None}
+    assert up.active == []
 
 
 # ---- the cloud as a program
