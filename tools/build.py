@@ -62,14 +62,14 @@ def search_path(all_built, output=OUTPUT):
 def report(all_built, output):
     """Lines for the person at the screen."""
     for built in all_built:
-        whole = sum(len(content) for content in built.files.values())
+        image = (output / (built.name + ".romfs")).stat().st_size
         for service in built.services:
             path = built.one_file(service)
             yield "{:<44} {:>7,} bytes".format(
                 "{}/{}/{}".format(output.name, built.name, path), len(built.files[path])
             )
         yield "{:<44} {:>7,} bytes with {} files".format(
-            "{}/{}.romfs".format(output.name, built.name), whole, len(built.files)
+            "{}/{}.romfs".format(output.name, built.name), image, len(built.files)
         )
 
 

@@ -83,6 +83,47 @@ def test_a_part_may_be_imported_before_the_file_that_holds_it(first, built, tmp_
     assert out == "True MQTTLink\n"
 
 
+# Names that a module makes when they are asked for, by its __getattr__().
+MADE_WHEN_ASKED = {
+    "iotc": ("IOTConnectType", "IOTConnectionState"),
+    "teamviewer_iot": ("ConfigError", "InputError", "TvcmiError"),
+}
+
+
+def check_parts(made, path, tmp_path):
+    """Each part by itself, imported before anything else, has the public names it has in lib/."""
+    parts = {part for service in made.services for part in packages.resident(service)}
+    for part in sorted(parts - services.joining()):
+        top = Source(part, packages.modules()[part]).top
+        names = [name for name in top if top[name] == ("own",) and name[0] != "_"]
+        if "__getattr__" in top:
+            names += MADE_WHEN_ASKED[part]
+        program = "import {0}\nfor name in {1!r}:\n    getattr({0}, name)\nprint('all')"
+        assert run(program.format(part, names), [path], tmp_path) == "all\n", part
+
+
+@pytest.mark.parametrize("service", services.SERVICES, ids=lambda one: one.name)
+def test_each_part_has_its_names_when_it_is_imported_first(service, built, tmp_path):
+    output, all_built = built
+    (made,) = [one for one in all_built if one.services == [service]]
+    check_parts(made, output / made.name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("azure_files", "digi"),  # the link stays in the client's file, netstream does not
+        ("azure_files", "cloud_mqtt"),  # one of the client's parts asks for an inner one elsewhere
+        ("teamviewer", "cloud_azure"),
+        (),
+    ],
+    ids=lambda one: "+".join(one) or "all",
+)
+def test_each_part_of_a_build_together_has_its_names_when_it_is_imported_first(chosen, tmp_path):
+    (made,) = build.build(chosen, tmp_path / "out", together=True)
+    check_parts(made, tmp_path / "out" / made.name, tmp_path)
+
+
 def test_every_file_of_a_service_can_be_imported(built, tmp_path):
     output, all_built = built
     for made in all_built:
@@ -238,7 +279,8 @@ def renamed(tmp_path, *, foreign=(), join=None, inner=(), **files):
     texts = {}
     elsewhere = {}
     if join:
-        made, elsewhere = joined.joined(join[-1], join, names, sources)
+        elsewhere = joined.hidden(join[-1], join, names, sources)
+        made = joined.joined(join[-1], join, names, sources)
         texts[join[-1]] = made.source
     for module in files:
         if module not in (join or ()):
@@ -649,3 +691,5 @@ def test_it_says_what_it_made(tmp_path, capsys):
     out = capsys.readouterr().out
     size = (tmp_path / "build" / "iotc" / "iotc.mpy").stat().st_size
     assert "build/iotc/iotc.mpy" in out and "{:,} bytes".format(size) in out
+    image = (tmp_path / "build" / "iotc.romfs").stat().st_size
+    assert re.search("build/iotc.romfs +{:,} bytes".format(image), out)

@@ -48,34 +48,35 @@ def alone(source, names, sources, elsewhere=None):
     return _Joining(source.module, [source], names, sources).module(elsewhere)
 
 
-def joined(main, parts, names, sources):
+def joined(main, parts, names, sources, elsewhere=None):
     """
-    (Module, elsewhere): several modules as one, which answers to all of their names once it is
-    imported, but for inner ones; and how to get at those, as alone() takes it. The Module's
-    `finals` say what each module's names are called there, as stand_in() takes it.
+    Several modules as one Module, which answers to all of their names once it is imported, but for
+    inner ones. Its `finals` say what each module's names are called there, as stand_in() takes it.
 
     main: the module that gives the name. parts: all of them, each behind what it imports.
+    elsewhere: as alone() takes it.
     """
     joining = _Joining(main, [sources[part] for part in parts], names, sources)
-    elsewhere = {
-        part: (main, joining.finals[part])
-        for part in parts
-        if part in names.inner and part != main
-    }
-    made = joining.module()
+    made = joining.module(elsewhere)
     made.finals = joining.finals
-    return made, elsewhere
+    return made
+
+
+def hidden(main, parts, names, sources):
+    """How other files get at the inner ones of modules that are joined, as alone() takes it."""
+    finals = _Joining(main, [sources[part] for part in parts], names, sources).finals
+    return {part: (main, finals[part]) for part in parts if part in names.inner and part != main}
 
 
 def stand_in(module, main, sources, finals):
     """
     A Module for `import module` before the one that holds it: it takes the names from there,
-    where another module's may have had the same.
+    where another module's may have had the same, and what makes names when they are asked for.
     """
     public = sorted(
         name
         for name, bound in sources[module].top.items()
-        if bound == ("own",) and not name.startswith("_")
+        if bound == ("own",) and (not name.startswith("_") or name == "__getattr__")
     )
     taken = [
         name if finals[module][name] == name else "{} as {}".format(finals[module][name], name)

@@ -90,22 +90,27 @@ class Builder:
         """
         modules = {}
         elsewhere = {}
-        for parts in _groups(chosen):
-            main = _main_of(parts, chosen)
-            if len(parts) == 1 or separate:
-                for part in parts:
-                    made = joined.alone(self.sources[part], self.names, self.sources)
-                    modules[made.file] = made
-            else:
-                made, hidden = joined.joined(main, parts, self.names, self.sources)
+        groups = _groups(chosen)
+        if separate:
+            groups = [[part] for parts in groups for part in parts]
+        for parts in groups:
+            if len(parts) > 1:
+                main = _main_of(parts, chosen)
+                elsewhere.update(joined.hidden(main, parts, self.names, self.sources))
+        for parts in groups:
+            if len(parts) == 1:
+                made = joined.alone(self.sources[parts[0]], self.names, self.sources, elsewhere)
                 modules[made.file] = made
-                elsewhere.update(hidden)
-                for part in parts:
-                    below = part == main or part.startswith(main + ".")
-                    if not below and part not in self.names.inner:
-                        one = joined.stand_in(part, main, self.sources, made.finals)
-                        modules[one.file] = one
-        held = {part for parts in _groups(chosen) for part in parts}
+                continue
+            main = _main_of(parts, chosen)
+            made = joined.joined(main, parts, self.names, self.sources, elsewhere)
+            modules[made.file] = made
+            for part in parts:
+                below = part == main or part.startswith(main + ".")
+                if not below and part not in self.names.inner:
+                    one = joined.stand_in(part, main, self.sources, made.finals)
+                    modules[one.file] = one
+        held = {part for parts in groups for part in parts}
         outside = set()
         for service in chosen:
             needed, foreign = packages.closure(service.imports)
