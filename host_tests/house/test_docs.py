@@ -17,6 +17,7 @@ import urllib.request
 
 import localcloud_rig
 import pytest
+import services
 import workshop
 from localcloud import web
 from localcloud.cloud import load_parts
@@ -38,7 +39,7 @@ PRINTED = {
         "b'HTTP/1.0 401 Unauthorized'",
         "['127.0.0.1']",
     ),
-    "azure.md": ("status 0", None, "certificate of sensor-03", "48890 bytes are there", "0 None"),
+    "azure.md": ("status 0", "0 None", "certificate of sensor-03", "48890 bytes are there", "0 None"),
     "teamviewer.md": ("pushed 0",),
     "digi.md": (
         '"data":21.5',
@@ -142,6 +143,13 @@ def make_certificate(cloud):
         (cloud["state"] / "device-key.pem").write_bytes(file.read())
 
 
+def make_device(cloud):
+    """What azure.md makes with curl: the device of its connection string."""
+    text = (ROOT / "docs" / "azure.md").read_text(encoding="utf-8")
+    body, path = re.search(r"-X PUT -d '(.*)' [$]A(/devices/\S+)", text).groups()
+    control(cloud, "PUT", "/azure" + path, json.loads(body))
+
+
 def wait_for(text, process, cloud, with_events):
     """Until a line holds text; with_events: something happens in Digi's cloud meanwhile."""
     deadline = time.monotonic() + 40
@@ -179,6 +187,8 @@ def run_example(page, number, expected, cloud, tmp_path):
         source = re.sub(r"\b{}\b".format(port), str(cloud[part][key]), source)
     if "device-key.pem" in source and not (cloud["state"] / "device-key.pem").exists():
         make_certificate(cloud)
+    if "from_connection_string" in source:
+        make_device(cloud)
     script = tmp_path / "example.py"
     script.write_text(source)
     process = processes.Process(
@@ -195,6 +205,7 @@ def run_example(page, number, expected, cloud, tmp_path):
 
 # --- what is named ---
 
+MODULES = packages.modules()
 # Files of the reader's, or of other projects.
 THEIRS = {
     "example.py", "boot.py", "settings.py", "main.py", "names.json",
@@ -253,6 +264,42 @@ def test_files_are_there(page):
     for file in set(re.findall(r"[\w./-]*\w\.(?:py|md|json|toml)\b", text)) - THEIRS:
         file = re.sub(r"^[./]*", "", file).split("picolink/")[-1]
         assert any(("/" + one).endswith("/" + file) for one in there), file
+
+
+def files_told(page):
+    """Files of lib/ that the part of a page names which says what a board needs, as modules."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    part = re.search(r"^(?:## Files\n|Files: )(.*?)(?=^## |^```)", text, re.M | re.S).group(1)
+    there = {path.relative_to(workshop.LIB).as_posix(): one for one, path in MODULES.items()}
+    told = set()
+    for word in re.findall(r"`([\w/]+(?:\.py|/))`", part):
+        told |= {
+            one
+            for path, one in there.items()
+            if path == word or word[-1] == "/" and path.startswith(word)
+        }
+    if "](link.md)" in part:
+        told |= files_told("docs/link.md")
+    return told
+
+
+@pytest.mark.parametrize("page", sorted({one.page for one in services.SERVICES}))
+def test_all_files_that_a_client_needs_are_told(page):
+    """Whoever copies them by hand forgets none, and copies none in vain."""
+    told, needed = files_told(page), set()
+    for service in services.SERVICES:
+        if service.page == page:
+            needed |= set(packages.closure(service.imports)[0])
+    if page == "docs/cloud.md":  # it says: with the files of that service's client
+        for other in {one.page for one in services.SERVICES} - {page}:
+            needed -= files_told(other) - told
+    assert needed - told == set()
+    assert told - needed - files_told("docs/link.md") == set()
+
+
+def test_each_name_that_build_py_takes_is_told():
+    text = (ROOT / "docs" / "build.md").read_text(encoding="utf-8")
+    assert [one.name for one in services.SERVICES if "`{}`".format(one.name) not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
