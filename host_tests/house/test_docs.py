@@ -39,7 +39,13 @@ PRINTED = {
         "b'HTTP/1.0 401 Unauthorized'",
         "['127.0.0.1']",
     ),
-    "azure.md": ("status 0", "0 None", "certificate of sensor-03", "48890 bytes are there", "0 None"),
+    "azure.md": (
+        "status 0",
+        "0 None",
+        "certificate of sensor-03",
+        "48890 bytes are there",
+        "0 None",
+    ),
     "teamviewer.md": ("pushed 0",),
     "digi.md": (
         '"data":21.5',
