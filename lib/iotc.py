@@ -70,6 +70,8 @@ _KEEPALIVE_MAX = const(1177)  # s; Hub closes after 1767, whatever a device aske
 _TWIN_RETRY_MS = const(500)  # doubled for each request in vain, up to 64 s
 _TWIN_RETRY_SHIFT = const(7)
 _LOOK_MS = const(60000)  # from one look whether a certificate is to be renewed to the next
+_RENEW_AT = const(0)  # of what iotc_certificates knows of it; seconds since 1970
+_RENEWAL = const(2)  # of the same: the steps of a renewal under way
 
 _DPS_API_VERSION = "2019-03-31"
 _PROPERTY_EVENT = "PropertiesUpdated"
@@ -505,17 +507,20 @@ class Device:
 
     def _see_to_certificate(self):
         # One step, if it is time; returns whether something was done. Where there is no memory for
-        # it the connection goes on, and it is tried later.
-        if time.ticks_diff(self._look, time.ticks_ms()) > 0:
+        # it, or no clock, the connection goes on, and it is tried later.
+        now = time.ticks_ms()
+        if time.ticks_diff(self._look, now) > 0:
             return False
-        self._look = time.ticks_add(time.ticks_ms(), _LOOK_MS)
+        self._look = time.ticks_add(now, _LOOK_MS)
         try:
-            import iotc_certificates
+            issued = self._issued
+            if issued[_RENEWAL] or unix_time() >= issued[_RENEW_AT]:
+                import iotc_certificates
 
-            return iotc_certificates.step(self)
-        except MemoryError as e:
+                return iotc_certificates.step(self)
+        except Exception as e:
             self._fail(e)
-            return False
+        return False
 
     def _register(self, version=_DPS_API_VERSION, csr=None):
         # DPS says which hub is ours. Its link and code are held by this generator only. Returns

@@ -28,14 +28,18 @@ _FILE_MAX = const(8192)  # bytes
 _SUM = const(9)  # bytes at the file's end: its checksum
 
 # What Device._issued holds. Times are in seconds since 1970.
-_RENEW_AT = const(0)
+_NEXT = const(0)  # not before it is the hub asked for a new one; iotc.py looks at it
 _END = const(1)
-_STEPS = const(2)  # a generator: a renewal under way
+_STEPS = const(2)  # a generator: a renewal under way; iotc.py looks whether there is one
+_DPS_AT = const(3)  # from then on DPS is asked instead
 
 _AGAIN_MS = const(3600000)  # after a renewal in vain
+_PAUSE_MAX = const(86400)  # seconds: the longest that a hub can have for its retryAfter
 _REQUESTS = const(3)  # of one renewal
 _QUIET = const(500)  # steps that the hub has to acknowledge what is in flight
 _GRANTED_MAX = const(2)
+_FOUR_YEARS = const(1461)  # days
+_TO_MARCH_2000 = const(11016)  # days from 1970-01-01 to the day before 2000-03-01
 
 
 def provide(device, ask):
@@ -68,13 +72,12 @@ def step(device):
     issued = device._issued
     steps, issued[_STEPS] = issued[_STEPS], None
     try:
-        steps = steps or _begin(device, issued)
-        if steps:
-            worked = next(steps)
-            # It goes on in the next step, with what is true of the new certificate by then.
-            device._issued[_STEPS] = steps
-            device._look = time.ticks_ms()
-            return worked
+        steps = steps or _renew(device)
+        worked = next(steps)
+        # It goes on in the next step, with what is true of the new certificate by then.
+        device._issued[_STEPS] = steps
+        device._look = time.ticks_ms()
+        return worked
     except StopIteration:
         pass
     except Exception as e:
@@ -82,20 +85,6 @@ def step(device):
         _put_off(device, e)
     sys.modules.pop("iotc_certificates", None)
     return False
-
-
-def _begin(device, issued):
-    # The steps of a renewal, if one is due and it can be now.
-    now = unix_time()
-    if now >= issued[_RENEW_AT]:
-        link = device._hub
-        if now > (issued[_RENEW_AT] + issued[_END]) // 2:
-            # The hub didn't renew it in half of the time that was left. DPS gives a new one.
-            _put_off(device, "asking DPS")
-            link.drop(device.error)
-            device._ask_dps()
-        elif link.is_connected():
-            return _renew(device)
 
 
 def _put_off(device, why):
@@ -115,7 +104,16 @@ def _request(name):
 
 
 def _renew(device):
+    # The steps of a renewal, which is due; none while there is no connection.
     link = device._hub
+    if unix_time() >= device._issued[_DPS_AT]:
+        # The hub didn't renew it in half of the time that was left. DPS gives a new one.
+        why = ValueError("asking DPS")
+        link.drop(why)
+        device._ask_dps()
+        raise why
+    if not link.is_connected():
+        return
     p256, key, csr = yield from _request(device._id)
     granted = []
     heard = []
@@ -182,7 +180,9 @@ def _ask(device, csr, heard):
             break
         # Another request is active. It was made before, and its key is lost.
         body["replace"] = "*"
-    device._issued[_RENEW_AT] = unix_time() + (reply.get("retryAfter") or 0)
+    issued = device._issued
+    pause = min(reply.get("retryAfter") or 0, _PAUSE_MAX)
+    issued[_NEXT] = min(unix_time() + pause, issued[_DPS_AT])
     raise ValueError(msg.decode())
 
 
@@ -202,7 +202,9 @@ def _load(device):
         if name == device._name:
             device._host = device._host or host
             device._id = device_id
-            device._issued = [int(renew_at), int(end), None]
+            renew_at = int(renew_at)
+            end = int(end)
+            device._issued = [renew_at, end, None, (renew_at + end) // 2]
             device._look = time.ticks_ms()
             return True
     device._fail("%s: damaged, or not ours" % path)
@@ -238,6 +240,8 @@ def _keep(device, p256, key, chain):
         # This board's TLS must take it, before it takes the place of the one in use.
         tls_context({"verify": False, "cert": new, "key": new})
         os.rename(new, path)
+    except MemoryError:
+        raise
     except Exception as e:
         raise ValueError("certificate of no use: %s" % e)
     _load(device)
@@ -250,6 +254,10 @@ def _end(leaf):
     numbers = []
     for i in range(at, at + 12, 2):
         numbers.append(int(leaf[i : i + 2]))
-    numbers[0] += 2000
-    # The clock may count from another year.
-    return time.mktime(numbers + [0, 0]) + unix_time() - int(time.time())
+    year, month, day, hour, minute, second = numbers
+    # time.mktime() takes local time on some ports. Years that begin in March end with a leap day.
+    if month < 3:
+        year -= 1
+        month += 12
+    days = year * _FOUR_YEARS // 4 + (month * 153 - 457) // 5 + day + _TO_MARCH_2000
+    return ((days * 24 + hour) * 60 + minute) * 60 + second

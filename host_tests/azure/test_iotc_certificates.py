@@ -9,6 +9,7 @@ import json
 import azure_rig
 import pytest
 from azure_rig import HUB, dev, rig  # noqa: F401
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from device_program import program as device_program
 
@@ -493,6 +494,131 @@ report(said=said, shown=shown, connected=d.isConnected())
     assert report["shown"][-1] == 0
     assert sorted(set(certified.numbers())) == [1, 2]
     assert len(certified.known()["used"]) == 2
+
+
+def test_refusals_do_not_move_the_time_when_dps_is_asked(certified):
+    certified.fail("hub.certificate", None, code=400040)
+    report = certified.run(
+        """
+def look_after(seconds):
+    "What the device has said about its certificate by then, and nothing older."
+    time.ahead = seconds
+    said.clear()
+    d.error = None
+    look(d, 61)
+    return str(said)
+
+d = make()
+assert d.connect() == 0, d.error
+settle(d)
+refused = [look_after(seconds) for seconds in (DUE, DUE + 86400, LATE - 90000)]
+asked = look_after(LATE)
+step(d, lambda: d.isConnected() and not d.inflight)
+send(d, 1)
+report(refused=refused, asked=asked)
+"""
+    ).report
+    assert all("400040" in text for text in report["refused"])
+    assert "asking DPS" in report["asked"]
+    assert len(certified.known()["used"]) == 2
+
+
+@pytest.mark.parametrize("by", ["hub", "DPS"])
+def test_no_pause_is_longer_than_a_day_or_later_than_dps(certified, by):
+    certified.fail("hub.certificate", code=429002, retry_after=7200)
+    report = certified.run(
+        """
+import json_text
+_loads = json_text.loads
+
+def loads(text):
+    return _loads(text.replace(b'"retryAfter": 7200', b'"retryAfter": 1000000000'))
+
+json_text.loads = loads
+d = make()
+assert d.connect() == 0, d.error
+settle(d)
+time.ahead = FIRST
+look(d)
+time.ahead = SECOND
+look(d, 61)
+step(d, lambda: d.isConnected() and not d.inflight)
+send(d, 1)
+report(said=said)
+""",
+        FIRST=DUE if by == "hub" else LATE - 100000,
+        SECOND=DUE + DAY + 60 if by == "hub" else LATE - 80000,
+    ).report
+    assert "429002" in report["said"][0]
+    assert ("asking DPS" in str(report["said"])) == (by == "DPS")
+    assert len(certified.known()["used"]) == 2
+
+
+def test_until_it_is_due_nothing_is_loaded(certified):
+    report = certified.run(
+        """
+loaded = []
+
+class Seen:
+    def step(device):
+        loaded.append(time.ahead)
+
+d = make()
+assert d.connect() == 0, d.error
+settle(d)
+sys.modules["iotc_certificates"] = Seen
+for days in range(20):
+    time.ahead = days * 86400
+    MINUTES += 2
+    send(d, days)
+before = list(loaded)
+time.ahead = DUE
+MINUTES += 2
+send(d, 20)
+report(before=before, loaded=loaded)
+"""
+    ).report
+    assert report["before"] == [] and DUE in report["loaded"]
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_bad_certificate(certified):
+    report = certified.run(
+        """
+import netstream
+_context = netstream.tls_context
+shortages = 1
+
+def tls_context(options):
+    global shortages
+    if str(options.get("cert")).endswith(".new") and shortages:
+        shortages -= 1
+        raise MemoryError
+    return _context(options)
+
+netstream.tls_context = tls_context
+d = make()
+first = d.connect()
+error = str(d.error)
+report(first=first, error=error, second=d.connect(), shortages=shortages)
+"""
+    ).report
+    assert report["shortages"] == 0 and "memory" in report["error"]
+    assert "of no use" not in report["error"]
+    assert (report["first"], report["second"]) == (32, 0)
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Kolkata"])
+def test_its_end_is_the_same_in_each_time_zone(certified, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    report = certified.run(
+        """
+d = make()
+report(code=d.connect(), end=int(head().split()[-1]))
+"""
+    ).report
+    text = certified.file.read_bytes()
+    leaf = x509.load_pem_x509_certificate(text[text.index(b"-----BEGIN CERT") :])
+    assert report == {"code": 0, "end": int(leaf.not_valid_after_utc.timestamp())}
 
 
 def test_without_memory_for_it_the_connection_goes_on(certified):
