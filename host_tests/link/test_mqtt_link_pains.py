@@ -87,7 +87,9 @@ def test_an_empty_list_of_filters_is_a_valueerror(board):
         "link = make(BrokerStream())\n"
         "report(said=[said(link.subscribe, []), said(link.unsubscribe, ())])",
     )
-    assert report["said"] == ["ValueError: subscribe: an empty list"] * 2
+    assert report["said"] == [
+        "ValueError: subscribe: an empty list", "ValueError: topic must be str or bytes",
+    ]  # fmt: skip
 
 
 # ---- time
