@@ -109,21 +109,9 @@ def test_pain_33_no_memory_from_any_call_on(board):
 BRIM = (
     CONVERSATION
     + """
-fill = [None] * 4000
+from sweeping import Full
 
-def to_the_brim(free):
-    gc.collect()
-    spare = bytearray(free)
-    n = 0
-    size = 1 << 16
-    while size > 8:
-        try:
-            fill[n] = bytearray(size)
-            n += 1
-        except MemoryError:
-            size >>= 1
-    spare = None
-    return n
+full = Full()
 
 def talk(at, free):
     one = Talk(60, 400)
@@ -131,15 +119,13 @@ def talk(at, free):
         if one.pushes():
             one.act()
         if i == at:
-            to_the_brim(free)
+            full.fill(free)
         try:
             one.step(not one.pushes())
         except MemoryError:
             pass
         if i == at:
-            for n in range(len(fill)):
-                fill[n] = None
-            gc.collect()
+            full.drain()
         if one.over():
             break
     one.steps = i

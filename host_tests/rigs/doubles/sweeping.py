@@ -182,32 +182,40 @@ def locked(make):
     return bad, total + whole.steps
 
 
-def brim(make, most, piece, every=1):
-    """
-    The heap is full but for some bytes during one step, for each step and 0, piece, 2 * piece ...
-    up to most bytes: so each allocation of the step fails, one after the other. every: only each
-    second or third of these figures, others in the next step. Returns as calls().
-    """
-    fill = [None] * 4000
+class Full:
+    """A heap that is full; made while there is room."""
 
-    def to_the_brim(free):
+    def __init__(self):
+        self._pieces = [None] * 4000
+
+    def fill(self, free):
+        """Take all that is left of it but for some bytes, in one piece."""
         gc.collect()
         spare = bytearray(free)
         n = 0
         size = 1 << 16
         while size > 8:
             try:
-                fill[n] = bytearray(size)
+                self._pieces[n] = bytearray(size)
                 n += 1
             except MemoryError:
                 size >>= 1
         del spare
 
-    def drain():
-        for n in range(len(fill)):
-            fill[n] = None
+    def drain(self):
+        """Give it all back."""
+        for n in range(len(self._pieces)):
+            self._pieces[n] = None
         gc.collect()
 
+
+def brim(make, most, piece, every=1):
+    """
+    The heap is full but for some bytes during one step, for each step and 0, piece, 2 * piece ...
+    up to most bytes: so each allocation of the step fails, one after the other. every: only each
+    second or third of these figures, others in the next step. Returns as calls().
+    """
+    full = Full()
     bad = []
     count = 0
     steps = _sound(make).steps
@@ -218,12 +226,12 @@ def brim(make, most, piece, every=1):
                 if i == at:
                     one.act()
                     one.may_act = False
-                    to_the_brim(free)
+                    full.fill(free)
 
             def after(one, i, at=at):
                 one.may_act = True
                 if i == at:
-                    drain()
+                    full.drain()
 
             one = _run(make, lambda one: None, before, after)
             wrong = _judge(one, None)
