@@ -16,6 +16,7 @@ from pathlib import Path
 
 import workshop
 from workshop import processes, real_broker
+from workshop.real_broker import free_port
 
 TLS_NAME = "broker.bench"  # in the certificate, and what clients must verify
 _READY_S = 20
@@ -31,7 +32,7 @@ def choose(name=None):
             continue
         if kind == "amqtt":
             try:
-                _amqtt_python()
+                real_broker.amqtt_python()
             except workshop.SetupError as error:
                 workshop.say("amqtt is not to be had ({})".format(error))
                 continue
@@ -130,7 +131,7 @@ class Broker:
     def __init__(self, kind, hosts, tls, nodelay=True):
         self.kind = kind
         self._directory = tempfile.TemporaryDirectory(prefix="picolink-bench-")
-        self._ports = {(host, with_tls): _free_port(host) for host in hosts for with_tls in (0, 1)}
+        self._ports = {(host, with_tls): free_port(host) for host in hosts for with_tls in (0, 1)}
         listeners = [
             (host, port, tls if with_tls else None)
             for (host, with_tls), port in self._ports.items()
@@ -138,8 +139,8 @@ class Broker:
         if kind == "mosquitto":
             command = self._mosquitto(listeners, nodelay)
         else:
-            python = _amqtt_python() if kind == "amqtt" else sys.executable
-            program = _AMQTT if kind == "amqtt" else _LOCALCLOUD
+            python = real_broker.amqtt_python() if kind == "amqtt" else sys.executable
+            program = real_broker.AMQTT_PROGRAM if kind == "amqtt" else _LOCALCLOUD
             command = [python, "-c", program, json.dumps(listeners), workshop.ROOT / "tools"]
         self.process = processes.Process(command, name=kind)
         deadline = time.monotonic() + _READY_S
@@ -202,7 +203,7 @@ class Sink:
     """
 
     def __init__(self):
-        self._port = _free_port("127.0.0.1")
+        self._port = free_port()
         self.process = processes.Process(
             [sys.executable, "-c", _SINK, str(self._port)], name="the sink"
         )
@@ -232,51 +233,12 @@ class Peer(Sink):
     """
 
     def __init__(self, lag=1):
-        self._port = _free_port("127.0.0.1")
+        self._port = free_port()
         self.process = processes.Process(
             [sys.executable, "-c", _PEER, str(self._port), str(lag)], name="the peer"
         )
         self.process.next_line(10)
 
-
-def _free_port(host):
-    with socket.socket() as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[1]
-
-
-def _amqtt_python():
-    lines = (workshop.REQUIREMENTS / "requirements-amqtt.txt").read_text().splitlines()
-    requirements = [line for line in lines if not line.startswith("#")]
-    return workshop.side_venv("amqtt", requirements, sys.executable)
-
-
-_AMQTT = """
-import asyncio, json, sys
-from amqtt.broker import Broker
-
-config = {"listeners": {}}
-for host, port, tls in json.loads(sys.argv[1]):
-    one = {"type": "tcp", "bind": "%s:%d" % (host, port)}
-    if tls:
-        one.update(ssl=True, certfile=tls["cert"], keyfile=tls["key"])
-    config["listeners"]["l%d" % port if config["listeners"] else "default"] = one
-if sys.version_info >= (3, 10):
-    config["plugins"] = {
-        "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
-    }
-else:
-    config.update({"auth": {"allow-anonymous": True}, "topic-check": {"enabled": False}})
-
-
-async def main():
-    broker = Broker(config)
-    await broker.start()
-    await asyncio.Event().wait()
-
-
-asyncio.run(main())
-"""
 
 _SINK = """
 import socket, sys, threading

@@ -32,6 +32,7 @@ import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from workshop import processes  # noqa: E402
+from workshop.real_broker import free_port  # noqa: E402
 from localcloud import pki  # noqa: E402
 from localcloud.faults import CutAt, FaultProxy, GarbleAt, Inject  # noqa: E402
 
@@ -274,11 +275,6 @@ def listener(serve=None):
             connection.close()
 
 
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def refused_rows(broker, directory, library=None, wanted=None):
     """Connections that can't come about: (what, options) each, tried for four seconds."""
     other_ca = Path(directory) / "other.der"
@@ -296,8 +292,8 @@ def refused_rows(broker, directory, library=None, wanted=None):
         listener(talk(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as babbling,
     ):
         cases = [
-            ("refused, plain", dict(broker.options("plain"), port=_free_port()), {}),
-            ("refused, TLS", dict(tls(), port=_free_port()), {}),
+            ("refused, plain", dict(broker.options("plain"), port=free_port()), {}),
+            ("refused, TLS", dict(tls(), port=free_port()), {}),
             ("no such address, plain", dict(broker.options("plain"), host="10.0.2.77"), {}),
             ("silent server, plain", dict(broker.options("plain"), port=mute), {}),
             ("TLS: silent server", dict(tls(), port=mute), {}),

@@ -6,6 +6,7 @@ For the tests and the bench: what the link does must hold against a broker that 
 it.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -64,7 +65,7 @@ def start(settings=(), name=None):
     failure = None
     for _ in range(_ATTEMPTS):
         directory = tempfile.TemporaryDirectory(prefix="picolink-broker-")
-        port = _free_port()
+        port = free_port()
         command = (_mosquitto if name == "mosquitto" else _amqtt)(directory.name, port, settings)
         process = processes.Process(command, name=name)
         if _answers(process, port):
@@ -93,11 +94,17 @@ def _mosquitto(directory, port, settings):
     return [mosquitto(), "-c", config]
 
 
-_AMQTT_PROGRAM = """
-import asyncio, sys
+# argv[1]: [[host, port, None or the names of TLS's files], ...] as JSON.
+AMQTT_PROGRAM = """
+import asyncio, json, sys
 from amqtt.broker import Broker
 
-config = {"listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:" + sys.argv[1]}}}
+config = {"listeners": {}}
+for host, port, tls in json.loads(sys.argv[1]):
+    one = {"type": "tcp", "bind": "%s:%d" % (host, port)}
+    if tls:
+        one.update(ssl=True, certfile=tls["cert"], keyfile=tls["key"])
+    config["listeners"]["l%d" % port if config["listeners"] else "default"] = one
 if sys.version_info >= (3, 10):
     config["plugins"] = {
         "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
@@ -119,22 +126,24 @@ asyncio.run(main())
 def prepare():
     """Install what start() would have to; may take a minute. Raises workshop.SetupError."""
     if (os.environ.get("PICOLINK_BROKER") or ("" if mosquitto() else "amqtt")) == "amqtt":
-        _amqtt_python()
+        amqtt_python()
 
 
 def _amqtt(directory, port, settings):
-    return [_amqtt_python(), "-c", _AMQTT_PROGRAM, port]
+    return [amqtt_python(), "-c", AMQTT_PROGRAM, json.dumps([["127.0.0.1", port, None]])]
 
 
-def _amqtt_python():
+def amqtt_python():
+    """The Python (Path) of amqtt's environment, made when missing. Raises workshop.SetupError."""
     lines = (workshop.REQUIREMENTS / "requirements-amqtt.txt").read_text().splitlines()
     requirements = [line for line in lines if not line.startswith("#")]
     return workshop.side_venv("amqtt", requirements, sys.executable)
 
 
-def _free_port():
+def free_port(host="127.0.0.1"):
+    """A port of this address that nobody listens on now."""
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((host, 0))
         return sock.getsockname()[1]
 
 
