@@ -70,8 +70,8 @@ _KEEPALIVE_MAX = const(1177)  # s; Hub closes after 1767, whatever a device aske
 _TWIN_RETRY_MS = const(500)  # doubled for each request in vain, up to 64 s
 _TWIN_RETRY_SHIFT = const(7)
 _LOOK_MS = const(60000)  # from one look whether a certificate is to be renewed to the next
-_RENEW_AT = const(0)  # of what iotc_certificates knows of it; seconds since 1970
-_RENEWAL = const(2)  # of the same: the steps of a renewal under way
+_NEXT = const(0)  # of what iotc_certificates knows of it: not before it is anything done
+_STEPS = const(2)  # of the same: a renewal under way
 
 _DPS_API_VERSION = "2019-03-31"
 _PROPERTY_EVENT = "PropertiesUpdated"
@@ -514,7 +514,7 @@ class Device:
         self._look = time.ticks_add(now, _LOOK_MS)
         try:
             issued = self._issued
-            if issued[_RENEWAL] or unix_time() >= issued[_RENEW_AT]:
+            if issued[_STEPS] or unix_time() >= issued[_NEXT]:
                 import iotc_certificates
 
                 return iotc_certificates.step(self)

@@ -10,7 +10,7 @@ Everything slow is a generator: it yields True after each bit of arithmetic, the
 return value: `key = yield from p256.new_key()`, or `p256.run(p256.new_key())` in a program that
 may wait. A key and its request are 225 steps. Most of them double a point and add another, 19
 modular multiplications; the longest, twice to three times that, draws the signature's nonce with
-ten hashes (tools/bench_p256.py measures them).
+ten hashes (`python3 tools/bench p256` measures them).
 
 Side channels. Every scalar takes the same 63 doublings and 63 additions (signed comb, no zero
 digit), the point starts with random projective coordinates, inverses are Fermat powers of

@@ -1,5 +1,6 @@
 """ibmiotc/device.py: a constructor that connects."""
 
+from ibm_rig import DEVICE
 from ibm_rig import rig as make_rig
 
 
@@ -14,16 +15,7 @@ def test_the_constructor_connects(board):
             while client.link.inflight:
                 client.do_next(50)
             """,
-            options={
-                "org": "abc123",
-                "type": "pump",
-                "id": "p1",
-                "auth-method": "token",
-                "auth-token": "s3cret",
-                "host": "127.0.0.1",
-                "ssl": False,
-                "port": rig.port,
-            },
+            options=dict(DEVICE, port=rig.port),
         )
         assert rig.witness.connects[0]["id"] == "d:abc123:pump:p1"
         assert rig.witness.publishes[0].qos == 1

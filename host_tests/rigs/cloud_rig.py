@@ -206,9 +206,6 @@ class Ibm(Place):
             (name, body["d"]) for name, body in self._events() if name not in ("state", "answer")
         ]
 
-    def stamps(self):
-        return [body.get("ts") for name, body in self._events()]
-
     def reported(self):
         found = {}
         for name, body in self._events():

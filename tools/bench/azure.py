@@ -343,7 +343,7 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
     if not workshop.micropython():
-        sys.exit("bench_azure: " + workshop.why_no_micropython())
+        sys.exit("bench azure: " + workshop.why_no_micropython())
     table, left_out = [], []
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)

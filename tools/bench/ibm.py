@@ -283,7 +283,7 @@ def main():
                     workshop.say("{}, {} devices: {:.0f} events/s".format(*row, rate))
                     rates[row].append(rate)
         except LoadFailed as error:
-            sys.exit("bench_ibm: {}".format(error))
+            sys.exit("bench ibm: {}".format(error))
         finally:
             cloud.stop()
 

@@ -60,7 +60,7 @@ def measure(kind, rounds):
             timeout=60 + 30 * rounds,
         )
     if done.returncode:
-        sys.exit("bench_p256: the %s program failed:\n%s" % (kind, done.stdout + done.stderr))
+        sys.exit("bench p256: the %s program failed:\n%s" % (kind, done.stdout + done.stderr))
     lines = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
     key, both, *steps = zip(*lines)
     return {
@@ -85,7 +85,7 @@ def main():
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
     if not workshop.micropython():
-        sys.exit("bench_p256: " + workshop.why_no_micropython())
+        sys.exit("bench p256: " + workshop.why_no_micropython())
     rows = [measure(kind, options.rounds) for kind in ("micropython", "cpython")]
     print("P-256 on this machine, medians of %d rounds" % options.rounds)
     print(

@@ -17,7 +17,7 @@ import workshop
 from workshop import packages
 
 from . import firmware, joined, private, umqtt
-from .source import Source, is_private
+from .source import Source
 
 # The compiler itself where it is found: .venv/bin has a Python program that starts it, which takes
 # most of the time of a build.
@@ -322,11 +322,6 @@ def write_names(output, names, all_built):
                     listed.append(entry)
     content = {"version": packages.version(), "names": back, "functions": functions}
     _write_files(output, {"names.json": json.dumps(content, indent=1, sort_keys=True).encode()})
-
-
-def private_parts(sources):
-    """Names with one underscore in front that lib/ binds: for tests and figures."""
-    return sorted({name for one in sources.values() for name in one.top if is_private(name)})
 
 
 def check_table():
