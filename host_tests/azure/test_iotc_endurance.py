@@ -122,10 +122,9 @@ watch(d, "ConnectionStatus")
 assert d.connect() == 0, d.error
 
 def settle():
-    "Until nothing is under way."
+    "Until nothing is under way: the first step after connect() asks for the twin."
     start = _real.ticks_ms()
-    while d.inflight or d.do_next(5):
-        d.do_next(5)
+    while d.do_next(5) or d.inflight:
         assert _real.ticks_diff(_real.ticks_ms(), start) < 20000, d.error
 
 settle()
