@@ -53,11 +53,10 @@ def provide(device, ask):
     Raises what registering raises, OSError for a clock that isn't set, ValueError when there is no
     certificate after all.
     """
-    now = unix_time()
     device._api = _HUB_API_VERSION
     if device.max_packet < _ROOM:
         device.max_packet = _ROOM
-    if not (ask and device._host) and _load(device) and now < device._issued[_END]:
+    if not (ask and device._host) and _load(device) and unix_time() < device._issued[_END]:
         return False
     p256, key, csr = yield from _request(device._name)
     chain = yield from device._register(_DPS_API_VERSION, csr)
@@ -181,8 +180,8 @@ def _ask(device, csr, heard):
         # Another request is active. It was made before, and its key is lost.
         body["replace"] = "*"
     issued = device._issued
-    pause = min(reply.get("retryAfter") or 0, _PAUSE_MAX)
-    issued[_NEXT] = min(unix_time() + pause, issued[_DPS_AT])
+    at = unix_time() + min(reply.get("retryAfter") or 0, _PAUSE_MAX)
+    issued[_NEXT] = min(at, issued[_DPS_AT])
     raise ValueError(msg.decode())
 
 
@@ -198,13 +197,13 @@ def _load(device):
     except OSError:
         return False
     if b"%08x\n" % crc32(text[:-_SUM]) == text[-_SUM:]:
-        name, host, device_id, renew_at, end = text.split(b"\n")[0].decode().split()
+        name, host, device_id, renew_at, end = text.decode().split()[:5]
         if name == device._name:
             device._host = device._host or host
             device._id = device_id
-            renew_at = int(renew_at)
+            due = int(renew_at)
             end = int(end)
-            device._issued = [renew_at, end, None, (renew_at + end) // 2]
+            device._issued = [due, end, None, (due + end) // 2]
             device._look = time.ticks_ms()
             return True
     device._fail("%s: damaged, or not ours" % path)
@@ -243,7 +242,7 @@ def _keep(device, p256, key, chain):
     except MemoryError:
         raise
     except Exception as e:
-        raise ValueError("certificate of no use: %s" % e)
+        raise ValueError("bad certificate: %s" % e)
     _load(device)
 
 

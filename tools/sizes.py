@@ -77,7 +77,7 @@ LARGER = {
     # file uploads only.
     "rest": 5500,
     "websocket_stream": 2800,  # stays loaded, where MQTT goes over WebSocket
-    "iotc_certificates": 2575,  # key, request, file and renewal; while a certificate is issued
+    "iotc_certificates": 2560,  # key, request, file and renewal; while a certificate is issued
     "iotc_setup": 2350,  # what a device is made of; once, before anything is in the heap
     "iotc_dps": 2430,  # one conversation with DPS, with every answer that it may give
     "cloud_settings": 6500,  # reads a settings file and names each mistake; once, at the start

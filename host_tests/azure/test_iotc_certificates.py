@@ -261,7 +261,7 @@ report(first=first, error=error, second=d.connect())
 """
     ).report
     assert (report["first"], report["second"]) == (32, 0)
-    word = {"none": "credential policy", "other": "another key's", "garbage": "of no use"}
+    word = {"none": "credential policy", "other": "another key's", "garbage": "bad certificate"}
     assert word[chain] in report["error"]
 
 
@@ -603,7 +603,7 @@ report(first=first, error=error, second=d.connect(), shortages=shortages)
 """
     ).report
     assert report["shortages"] == 0 and "memory" in report["error"]
-    assert "of no use" not in report["error"]
+    assert "bad certificate" not in report["error"]
     assert (report["first"], report["second"]) == (32, 0)
 
 
