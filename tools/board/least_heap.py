@@ -138,12 +138,12 @@ def run(deeds, client, kilobytes, how, profile, library=None, tell=None):
     library: see emulator.start(). tell: called with what it said, if it failed.
     """
     proxy, arguments = deeds.arguments(client)
-    deadline = time.monotonic() + _LIMIT_S
     most = proxy.connections + (_WITH_DPS if client == "azure" else _CONNECTIONS)
     with emulator.start(
         DEEDS / (client + ".py"), [str(arg) for arg in arguments], heap="%dk" % kilobytes,
         how=how, profile=profile, library=library,
     ) as machine:  # fmt: skip
+        deadline = time.monotonic() + _LIMIT_S  # not before: frozen, the firmware is made first
         try:
             while True:
                 try:
