@@ -9,14 +9,27 @@ process id when the test ends, and what it said is shown when the test failed.
 
 import os
 import signal
+from pathlib import Path
 
 import build
+import hypothesis
 import pytest
 import workshop
 from board import emulator
 from board_rig import Board, BoardLwip, show
 from workshop import heap32 as heap32_tool
 from workshop import processes, real_broker
+
+# A computer that is busy elsewhere is no finding: pytest's timeout is the one bound on time. In CI
+# every run tries the same.
+hypothesis.settings.register_profile(
+    "here",
+    deadline=None,
+    database=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("here")
 
 
 def _interpreters():
@@ -40,8 +53,45 @@ _DIFFERENCES = (
 )
 
 
+# Rooms or files whose tests take longest one after the other. tools/test.py gives whole files to
+# its workers in this order: what is begun last keeps one of them busy when the others have ended.
+_LONGEST_FIRST = (
+    "house/test_build.py",
+    "board/test_promises.py",
+    "board/test_application.py",
+    "board/",
+    "house/test_mutate.py",
+    "house/test_sizes.py",
+    "link/test_json_text.py",
+    "azure/test_iotc_certificates.py",
+    "azure/test_iotc_endurance.py",
+    "link/test_mqtt_link_faults.py",
+    "cloud/test_cloud_installed.py",
+    "cloud/test_cloud_budget.py",
+    "house/test_types.py",
+    "azure/test_iotc_service.py",
+    "localcloud/test_localcloud_main.py",
+    "ibm/test_ibmiotf_budget.py",
+    "azure/",
+    "ibm/",
+    "link/",
+    "localcloud/",
+    "teamviewer/",
+)
+
+
+def _turn(item):
+    # When an item's file has its turn; sorting keeps the order of those alike.
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    for turn, start in enumerate(_LONGEST_FIRST):
+        if path.startswith(start):
+            return turn
+    return len(_LONGEST_FIRST)
+
+
 def pytest_collection_modifyitems(config, items):
-    """With interpreters named, only what runs on a board is of interest."""
+    """The order of files. With interpreters named, only what runs on a board is of interest."""
+    items.sort(key=_turn)
     for item in items:
         for name, cause in _DIFFERENCES if "[micropython32" in item.nodeid else ():
             if name in item.nodeid:

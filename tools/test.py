@@ -51,10 +51,11 @@ def built_path():
 def parallel():
     """
     pytest's options for running several files at a time. Most tests wait more than they work, so
-    there are more workers than cores; a file's tests stay together, since they share a cloud.
+    there are more workers than cores; a file's tests stay together, since they share a cloud. The
+    files come in host_tests/conftest.py's order.
     """
     workers = min(12, max(4, 3 * (os.cpu_count() or 1)))
-    return ["-n", str(workers), "--dist", "loadfile"]
+    return ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def main():

@@ -241,7 +241,7 @@ def test_any_json_value_survives_the_way_there_and_back(board):
     )
     values = []
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=300, derandomize=True)
     @given(st.dictionaries(st.text(max_size=8), value, max_size=5))
     def collect(one):
         values.append(one)

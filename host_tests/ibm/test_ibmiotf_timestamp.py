@@ -91,7 +91,7 @@ def test_every_zone_is_turned_to_utc_as_datetime_does(board, start):
     """Property: 400 moments and zones of one seed, checked against datetime on this side."""
     moments = []
 
-    @settings(max_examples=400, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=400, derandomize=True)
     @given(
         st.datetimes(datetime.datetime(1, 1, 3), datetime.datetime(9999, 12, 29)),
         st.integers(-1439, 1439),

@@ -339,7 +339,7 @@ def collect(strategy, n):
     """n values of a strategy, the same at every run."""
     values = []
 
-    @settings(max_examples=n, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=n, derandomize=True)
     @given(strategy)
     def one(value):
         values.append(value)

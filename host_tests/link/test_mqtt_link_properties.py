@@ -4,14 +4,13 @@ cloud's codec, which shares no code with it. The same laws hold on MicroPython, 
 batch of generated cases in one program.
 """
 
-import os
 import random
 from pathlib import Path
 
 import cpython_port
 import pytest
 import workshop
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from localcloud.mqtt import codec as mq
 from device_program import program
@@ -24,13 +23,7 @@ fake_stream = _port.load("fake_stream")
 FakeStream = fake_stream.FakeStream
 
 # The same cases each time where nobody watches; new ones at each run on one's own machine.
-LAWS = settings(
-    max_examples=200,
-    deadline=None,
-    database=None,
-    derandomize=bool(os.environ.get("CI")),
-    suppress_health_check=[HealthCheck.too_slow],
-)
+LAWS = settings(max_examples=200)
 
 
 # ---- what there is to say

@@ -633,13 +633,13 @@ def test_a_server_that_cannot_be_reached_makes_way_for_the_other(module):
     assert said.startswith("DNS: iot.example.org: ") and "EHOSTUNREACH" in said
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(tail=st.binary(max_size=600), count=st.integers(0, 65535))
 def test_any_bytes_behind_the_question_end_in_addresses_or_words(module, tail, count):
     assert is_good(resolve(module, lambda query: [raw(query, tail, count=count)]))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=6),
     cut=st.integers(0, 250),
@@ -662,7 +662,7 @@ def test_a_good_answer_with_bytes_changed_and_cut_ends(module, changes, cut):
     assert is_good(resolve(module, script))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(packets=st.lists(st.binary(max_size=40), max_size=20))
 def test_any_packets_before_the_answer_do_not_matter(module, packets):
     found = resolve(module, lambda query: packets + [raw(query, GOOD)])

@@ -351,14 +351,14 @@ def read(pieces):
     return out, None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(packets, max_size=6), st.lists(st.integers(0, 5000), max_size=8))
 def test_what_is_written_is_read_in_any_split(sent, cuts):
     wire = b"".join(packet.encode() for packet in sent)
     assert read(split(wire, cuts)) == (sent, None)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 5000), max_size=8))
 def test_any_bytes_give_packets_or_a_named_error_the_same_in_any_split(data, cuts):
     assert (
@@ -368,7 +368,7 @@ def test_any_bytes_give_packets_or_a_named_error_the_same_in_any_split(data, cut
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     packets, st.integers(0, 5000), st.integers(0, 255), st.lists(st.integers(0, 5000), max_size=3)
 )

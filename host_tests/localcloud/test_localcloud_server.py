@@ -379,7 +379,7 @@ FILTERS = st.tuples(
 ).map(lambda parts: "/".join(parts[0] + parts[1]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(FILTERS, max_size=8), st.lists(FILTERS, max_size=4), st.lists(TOPICS, max_size=6))
 def test_the_tree_finds_what_matching_says(filters, removed, topics):
     tree = mqtt_tree.Tree()

@@ -317,7 +317,7 @@ def test_masking():
         assert websocket.mask(data, b"\x01\x80\xff\x7f") == plain
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=200), max_size=5), st.lists(st.integers(0, 2000), max_size=8))
 def test_any_split_gives_the_same_frames(payloads, cuts):
     wire = b"".join(frame(p, mask=os.urandom(4)) for p in payloads)
@@ -330,7 +330,7 @@ def test_any_split_gives_the_same_frames(payloads, cuts):
     assert out == [(2, p) for p in payloads]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_frames_or_a_named_error(data):
     frames = websocket.Frames()
@@ -341,7 +341,7 @@ def test_any_bytes_are_frames_or_a_named_error(data):
         assert e.code in (1002, 1003, 1009)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_request_is_read_or_refused(data):
     try:
