@@ -797,13 +797,13 @@ report(said=said, connected=d.isConnected())
 """
     program = certified.start(source)
     assert program.next_report() == {"at": "arithmetic"}
-    operations = certified.rig.azure.certificates._operations
+    active = certified.rig.azure.certificates.active
     if stage == "arithmetic":
         certified.rig.do(certified.rig.azure.hub.hang_up, certified.device, "cut")
         program.send("go on")
     else:
         program.send("go on")
-        certified.rig.until(lambda: certified.dev.name in operations)
+        certified.rig.until(lambda: active(certified.device))
         if stage == "power":
             program.stop()
         else:

@@ -451,7 +451,6 @@ def test_it_runs_on_a_board_through_a_cut_cable(service, board_lwip, world, tmp_
     program = board_lwip.start(
         """
 import sys
-sys.path.insert(0, APPLICATION)
 class Module:
     pass
 ntptime = sys.modules["ntptime"] = Module()
@@ -464,7 +463,7 @@ main.run(PLACE + "/device.json")
 """,
         network=False,
         PLACE=tmp_path,
-        APPLICATION=application_rig.APPLICATION,
+        path=(application_rig.APPLICATION,),
     )
     place.wait(5, timeout=60)
     program.line.cut()

@@ -29,10 +29,10 @@ device.disconnect()
         WHEN=1767603600,
     )
     place.wait(2)
-    assert list(place._app.got) == [
-        (place._space + "evt/climate/fmt/json", b'{"d":{"celsius": 20}}'),
+    assert list(place.app.got) == [
+        (place.space + "evt/climate/fmt/json", b'{"d":{"celsius": 20}}'),
         (
-            place._space + "evt/climate/fmt/json",
+            place.space + "evt/climate/fmt/json",
             b'{"d":{"celsius": 21},"ts":"2026-01-05T09:00:00Z"}',
         ),
     ]
@@ -58,9 +58,9 @@ while True:
         SETTINGS=place.settings,
     )
     assert program.next_report(40) == {"up": True}
-    place._app.publish(place._space + "cmd/odd/fmt/json", b'{"a" 1}')
+    place.app.publish(place.space + "cmd/odd/fmt/json", b'{"a" 1}')
     assert program.next_report(30) == {"downs": 0, "up": True}
-    place._app.publish(place._space + "cmd/good/fmt/json", b"{}")
+    place.app.publish(place.space + "cmd/good/fmt/json", b"{}")
     assert program.next_report(30) == {"name": "good"}
 
 

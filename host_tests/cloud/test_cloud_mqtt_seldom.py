@@ -36,7 +36,7 @@ def test_its_status_is_a_retained_message_and_its_last_will(board, place):
     cloud_rig.until(lambda: place.on(topic) == [b"online"], what="the status")
     program.process.stop()
     cloud_rig.until(lambda: place.on(topic) == [b"online", b"offline"], what="the will")
-    late = place._listen(topic, user="rig", password="a-password")
+    late = place.listen(topic, user="rig", password="a-password")
     cloud_rig.until(lambda: late.got == [(topic, b"offline")], what="the retained status")
 
 
@@ -64,7 +64,7 @@ def test_topics_by_template(board, place):
         "status": "home/{id}/alive",
         "report": "home/{id}/is",
     }
-    listener = place._listen("home/#", user="rig", password="a-password")
+    listener = place.listen("home/#", user="rig", password="a-password")
     program = board.start(
         """
 import cloud

@@ -1,10 +1,9 @@
 # `joins` says how the Wi-Fi flaps: (rounds up, rounds down) in turn, or None for always up once
 # joined; ntp answers from the try number `losses` + 1 on.
-from given import APPLICATION, FLAP, JOINS_NEEDED, LOSSES, report
+from given import FLAP, JOINS_NEEDED, LOSSES, report
 
 import sys
 import time
-sys.path.insert(0, APPLICATION)
 
 class Module:
     pass

@@ -14,11 +14,11 @@ import struct
 import threading
 import time
 import zlib
-from pathlib import Path
 
 import digi_rig
 import pytest
 import workshop
+from board_rig import DOUBLES
 from cpython_port import Port
 from cpython_port.device import OSError as DeviceError
 from digi_rig import (
@@ -40,7 +40,6 @@ from waiting import until
 
 SECRET = PASSWORD
 API = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)]).load("idigi_monitor_api")
-DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 
 # The device's side: a client from the test's arguments, and a loop with a deadline.
 PRELUDE = """
@@ -282,7 +281,6 @@ def test_throttled_for_too_long_is_an_error(board):
             PRELUDE
             + """
 import sys
-sys.path.insert(0, doubles)
 import idigi_monitor_api
 from digi_clock import Clock
 idigi_monitor_api.time = clock = Clock()
@@ -293,7 +291,7 @@ except MonitorError as e:
     report(status=e.status, paused=clock.now - before)
 """,
             K=web.arguments(),
-            doubles=DOUBLES,
+            before_lib=DOUBLES,
         ).report
     assert report["status"] == 429
     assert len(web.requests) == 5
@@ -1335,7 +1333,6 @@ attempt(push_client(**K), one)
 PAUSES = (
     """
 import sys
-sys.path.insert(0, doubles)
 import idigi_monitor_api
 from digi_clock import Clock, Highest
 idigi_monitor_api.os = Highest
@@ -1371,7 +1368,7 @@ def test_backoff_doubles_up_to_its_limit_with_full_jitter(board):
             "push_port": 9,
             "threads": False,
         },
-        doubles=DOUBLES,
+        before_lib=DOUBLES,
         held=0,
     ).report
     assert report["pauses"] == pytest.approx([1000, 2000, 4000, 8000, 10000, 10000], abs=1)
@@ -1386,7 +1383,7 @@ def test_backoff_starts_anew_only_after_a_connection_that_held(board, held):
     """
     with scripted(lambda sock, number: sock.sendall(ACCEPTED)) as server:
         report = board.run(
-            PAUSES, K=server.arguments(threads=False), doubles=DOUBLES, held=held
+            PAUSES, K=server.arguments(threads=False), before_lib=DOUBLES, held=held
         ).report
     doubled = [1000, 2000, 4000, 8000, 10000, 10000]
     wanted = doubled if held < 5000 else [1000] * 6
@@ -1574,10 +1571,10 @@ sys.stdin.readline()
         K=digi.arguments(),
     )
     program.next_report()
-    digi.wait(lambda: not digi.site._runner.server.connections, "the end of the connection")
+    digi.wait(lambda: not digi.site.doors, "the end of the connection")
     program.send("go on")
     program.next_report()
-    digi.wait(lambda: not digi.site._runner.server.connections, "the end of the connection")
+    digi.wait(lambda: not digi.site.doors, "the end of the connection")
 
 
 def test_ctrl_c_in_a_callback_leaves_the_session_usable(board):

@@ -3,17 +3,15 @@ Requests about monitors: what the service of today refuses and asks for. The res
 test_idigi_monitor_api.py, where the calls are.
 """
 
-from pathlib import Path
 
 import digi_rig
 import pytest
+from board_rig import DOUBLES
 from digi_rig import answering
 
-DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 
 PRELUDE = """
 import sys
-sys.path.insert(0, doubles)
 from idigi_monitor_api import MonitorError, push_client
 
 client = push_client(**K)
@@ -33,7 +31,7 @@ def digi(tmp_path_factory):
 
 
 def run(board, source, server, **values):
-    return board.run(PRELUDE + source, K=server.arguments(), doubles=DOUBLES, **values)
+    return board.run(PRELUDE + source, K=server.arguments(), before_lib=DOUBLES, **values)
 
 
 def test_it_is_not_kept_and_neither_is_rest(board, digi):
@@ -154,7 +152,7 @@ while not got:
 report(got=len(got))
 """,
         K=digi.arguments(),
-        doubles=DOUBLES,
+        before_lib=DOUBLES,
         monitor=monitor,
     )
     refused = program.next_report()
@@ -252,7 +250,7 @@ client.delete_monitor(monitor)
 report(lines=logging.lines)
 """,
         K=digi.arguments(),
-        doubles=DOUBLES,
+        before_lib=DOUBLES,
         monitor=monitor,
     )
     program.next_report()

@@ -4,6 +4,7 @@ what is exact (writes, segments, bytes, garbage) is.
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -217,9 +218,9 @@ print(json.dumps(found))
 
 
 def test_the_delay_line_delays_counts_and_makes_vanish():
-    program = "import sys; sys.path.insert(0, {!r})\n".format(str(TOOLS))
     done = subprocess.run(
-        [sys.executable, "-c", program + textwrap.dedent(_LINE_PROGRAM)],
+        [sys.executable, "-c", textwrap.dedent(_LINE_PROGRAM)],
+        env=dict(os.environ, PYTHONPATH=str(TOOLS)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

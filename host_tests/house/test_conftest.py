@@ -42,7 +42,7 @@ def test_program_that_hangs_fails_the_test_and_is_ended(board):
     with pytest.raises(pytest.fail.Exception, match="still running"):
         board.run("while True: pass", timeout=1)
     board.close()
-    assert board._programs[0].rc is not None
+    assert board.programs[0].rc is not None
 
 
 def test_lib_and_umqtt_are_on_the_path(board):

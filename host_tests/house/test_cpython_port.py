@@ -176,7 +176,6 @@ def test_imports(same, tmp_path):
         TRY
         + """
 import sys
-sys.path.insert(0, directory)
 import pack.deep.two as two
 import pack
 from pack import deep, one as first
@@ -188,7 +187,7 @@ report(space=space.part is part, mine=machine.mine, loaded="pack.one" in sys.mod
 report(broken=attempt(__import__, "broken"), missing=attempt(__import__, "pack.three"))
 report(again=attempt(__import__, "broken"))
 """,
-        directory=str(tmp_path),
+        before_lib=(tmp_path,),
     )
 
 

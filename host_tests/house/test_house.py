@@ -184,6 +184,39 @@ def test_every_module_has_its_test():
     assert not missing
 
 
+# --- how tests reach what they test ---
+
+TESTS = [path for path in HOST if "host_tests" in path.parts and "device" not in path.parts]
+
+
+def test_tests_reach_into_nothing_private():
+    """
+    A rename of something private breaks no test. The workshop's own set-up is left out: its steps
+    change the computer, so that its tests play each of them.
+    """
+    found = []
+    for path in TESTS:
+        if path.name == "test_workshop.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr):
+                owner = ast.unparse(node.value)
+                if owner not in ("self", "cls", "super()", "os"):
+                    found.append("{}:{} {}.{}".format(name(path), node.lineno, owner, node.attr))
+    assert not found, "give it a public name, or look at what it does"
+
+
+def test_tests_find_their_modules_by_one_path():
+    """pyproject.toml says where tests import from, Board.run(before_lib=) where a device does."""
+    words = re.compile(r"sys\.path\.(insert|append|extend)" + r"|site\.addsitedir")
+    changed = [
+        name(path)
+        for path in HOST
+        if "host_tests" in path.parts and words.search(path.read_text())
+    ]
+    assert not changed
+
+
 # --- what mip and the firmware's build are told ---
 
 

@@ -15,7 +15,6 @@ TOOL = workshop.ROOT / "tools" / "test.py"
 # Each starts a program that never ends, and says which.
 SLEEPERS = """
 import sys, time
-sys.path.insert(0, {tools!r})
 import pytest
 from workshop import processes
 
@@ -50,9 +49,11 @@ def test_ctrl_c_ends_it_and_all_that_it_started_in_one_line(tmp_path, workers):
     told = tmp_path / "told"
     told.touch()
     test = tmp_path / "test_sleep.py"
-    test.write_text(SLEEPERS.format(tools=str(workshop.ROOT / "tools"), told=str(told)))
+    test.write_text(SLEEPERS.format(told=str(told)))
     count = max(1, int(workers))
-    with processes.Process([sys.executable, TOOL, "-n", workers, "-q", test]) as tool:
+    command = [sys.executable, TOOL, "-n", workers, "-q", test]
+    env = dict(os.environ, PYTHONPATH=str(TOOL.parent))
+    with processes.Process(command, env=env) as tool:
         wait_for(lambda: len(told.read_text().split()) == count, "the tests don't start")
         before = len(tool.err)  # another tool may be making .venv, and be waited for
         tool.signal(signal.SIGINT)

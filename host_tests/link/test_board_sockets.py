@@ -6,15 +6,15 @@ STM32) and ESP32's, from rigs/doubles. The double writes down each call that wou
 import socket
 import threading
 
+import board_rig
 import pytest
-import workshop
 from http_rig import OK, scripts
 from localcloud import pki
 from localcloud.faults import FaultProxy
 from websocket_rig import AiohttpBridge
 from device_program import program
 
-DOUBLES = workshop.ROOT / "host_tests" / "rigs" / "doubles"
+(DOUBLES,) = board_rig.DOUBLES
 
 
 def path_of(kind):

@@ -4,10 +4,9 @@ ill-formed text, clocks that wrap, interrupts and threads in the middle of a cal
 """
 
 import pytest
-import workshop
+from board_rig import DOUBLES
 from device_program import program
 
-DOUBLES = (workshop.ROOT / "host_tests" / "rigs" / "doubles",)
 
 START = program("mqtt_link_pains_start")
 

@@ -5,22 +5,21 @@ batch of generated cases in one program.
 """
 
 import random
-from pathlib import Path
 
 import cpython_port
 import pytest
 import workshop
+from board_rig import DOUBLES
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from localcloud.mqtt import codec as mq
 from device_program import program
 
-DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
-
-_port = cpython_port.Port([workshop.LIB, workshop.DEVICE_LIB, DOUBLES])
+_port = cpython_port.Port([workshop.LIB, workshop.DEVICE_LIB, *DOUBLES])
 mqtt_link = _port.load("mqtt_link")
 fake_stream = _port.load("fake_stream")
 FakeStream = fake_stream.FakeStream
+on_stream = fake_stream.on_stream
 
 # The same cases each time where nobody watches; new ones at each run on one's own machine.
 LAWS = settings(max_examples=200)
@@ -74,8 +73,8 @@ def test_every_connect_says_what_was_asked(
     client_id, user, password, keepalive, clean, will, room
 ):
     assume(client_id or clean)  # MQTT-3.1.3-8
-    link = mqtt_link.MQTTLink(client_id, "host", 0, user, password, keepalive, clean_session=clean)
-    link._stream = stream = FakeStream((), room)
+    stream = FakeStream((), room)
+    link = on_stream(stream, client_id, "host", 0, user, password, keepalive, clean_session=clean)
     if will:
         link.set_last_will(will[0], will[1], qos=will[2], retain=will[3])
     while not stream.reads:
@@ -551,8 +550,8 @@ def test_garbage_ends_the_connection_or_is_harmless(data, places, pauses, max_pa
 @settings(LAWS, max_examples=100)
 @given(data=st.binary(min_size=1, max_size=60))
 def test_garbage_instead_of_connack_is_an_error_that_says_so(data):
-    link = mqtt_link.MQTTLink("id", "host")
-    link._stream = stream = FakeStream([data])
+    stream = FakeStream([data])
+    link = on_stream(stream, "id", "host")
     downs = []
     link.on_down = downs.append
     for _ in range(20):
@@ -643,7 +642,7 @@ def test_the_board_agrees_in_every_generated_case(board, tmp_path):
             "{!r}\n".format((pieces, MESSAGES, FILTERS, size, 0xA5)) for _, pieces, size in cases
         )
     )
-    run = board.run(BATCH, timeout=60, heap="4m", CASES=file, DOUBLES=DOUBLES)
+    run = board.run(BATCH, timeout=60, heap="4m", CASES=file, before_lib=DOUBLES)
     *results, last = run.reports
     assert len(results) == len(cases)
     for (packets, pieces, max_packet), result in zip(cases, results):

@@ -5,10 +5,9 @@ hears nothing, nothing is lost or doubled that is not to be, and do_next() raise
 """
 
 import pytest
-import workshop
+from board_rig import DOUBLES
 from device_program import program
 
-DOUBLES = (workshop.ROOT / "host_tests" / "rigs" / "doubles",)
 
 CONVERSATION = program("mqtt_link_safe_conversation")
 

@@ -4,24 +4,22 @@ takes no ssl_params; 1.8, which `mip` installs today and which is a stand-in her
 """
 
 import textwrap
-from pathlib import Path
 
 import pytest
+from board_rig import DOUBLES
 from link_rig import Observer
 from localcloud import pki
 from localcloud.faults import Connack, FaultProxy
 
-DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
-
 
 @pytest.fixture(params=["1.3.4", "1.4.0", "1.8.0"])
 def umqtt(request, tmp_path):
-    """A directory to be put in front of the device's path, or None for what is there anyway."""
+    """Directories to be put in front of the device's path: none for what is there anyway."""
     if request.param == "1.3.4":
-        return None
-    newest = DOUBLES / "umqtt_1_8"
+        return ()
+    newest = DOUBLES[0] / "umqtt_1_8"
     if request.param == "1.8.0":
-        return newest
+        return (newest,)
     text = (newest / "umqtt" / "simple.py").read_text()
     for line in ("        ssl_params={},  # noqa: B006 (as it is there)\n",
                  "        self.ssl_params = ssl_params\n"):  # fmt: skip
@@ -29,13 +27,10 @@ def umqtt(request, tmp_path):
         text = text.replace(line, "")
     (tmp_path / "umqtt").mkdir()
     (tmp_path / "umqtt" / "simple.py").write_text(text)
-    return tmp_path
+    return (tmp_path,)
 
 
 LINK = """
-import sys
-if UMQTT:
-    sys.path.insert(0, UMQTT)
 from umqtt.simple import MQTTClient, MQTTException
 from mqtt_link import MQTTLink
 
@@ -50,7 +45,7 @@ def run(condition):
 
 def on(board, umqtt, peer, source, **values):
     source = LINK + textwrap.dedent(source)
-    return board.run(source, UMQTT=umqtt, host=peer.host, port=peer.port, **values).report
+    return board.run(source, before_lib=umqtt, host=peer.host, port=peer.port, **values).report
 
 
 def test_messages_go_both_ways_at_every_qos(board, broker, umqtt):

@@ -1,9 +1,8 @@
 """mqtt_qos2: loaded by the first QoS 2 packet, whichever way it goes; PUBRELs in their order."""
 
 import pytest
-import workshop
+from board_rig import DOUBLES
 
-DOUBLES = (workshop.ROOT / "host_tests" / "rigs" / "doubles",)
 
 START = """
 import sys

@@ -1,9 +1,8 @@
 """no_threads: the lock of a port that has no threads, alone and under the link."""
 
 import pytest
-import workshop
+from board_rig import DOUBLES
 
-DOUBLES = (workshop.ROOT / "host_tests" / "rigs" / "doubles",)
 
 
 def test_whoever_comes_second_does_not_get_it(board):

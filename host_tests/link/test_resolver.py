@@ -3,6 +3,7 @@
 import struct
 import threading
 
+import board_rig
 import cpython_port
 import pytest
 import workshop
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from device_program import program
 
-DOUBLES = workshop.ROOT / "host_tests" / "rigs" / "doubles"
+(DOUBLES,) = board_rig.DOUBLES
 
 RESOLVE = program("resolver_resolve")
 

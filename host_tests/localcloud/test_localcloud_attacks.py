@@ -207,7 +207,7 @@ def test_an_emptied_secret_lets_nobody_in(start_cloud, tmp_path):
     done = subprocess.run(
         [sys.executable, str(workshop.ROOT / "tools" / "localcloud"), "--state"]
         + [str(tmp_path / "state")]
-        + [text for port in processes._CLOUD_PORTS for text in (port, "0")],
+        + [text for port in processes.CLOUD_PORTS for text in (port, "0")],
         capture_output=True,
         text=True,
         timeout=60,
@@ -229,7 +229,7 @@ def _taken():
 def test_all_ports_that_are_taken_are_named():
     (one, first), (two, second) = _taken(), _taken()
     with one, two:
-        options = {port: "0" for port in processes._CLOUD_PORTS}
+        options = {port: "0" for port in processes.CLOUD_PORTS}
         options["--mqtt-port"], options["--push-port"] = str(first), str(second)
         done = subprocess.run(
             [sys.executable, str(workshop.ROOT / "tools" / "localcloud")]

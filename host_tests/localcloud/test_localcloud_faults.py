@@ -342,5 +342,5 @@ def test_many_connections_through_it(proxy):
         thread.start()
     for thread in threads:
         thread.join(20)
-    until(lambda: not proxy._writers)
+    until(lambda: proxy.is_idle)
     assert proxy.connections == 50

@@ -195,7 +195,7 @@ def test_rsa_certificates(start_cloud):
 # ---- what it says when it can't
 
 
-ALL_ZERO = [text for port in processes._CLOUD_PORTS for text in (port, "0")]
+ALL_ZERO = [text for port in processes.CLOUD_PORTS for text in (port, "0")]
 
 
 @pytest.mark.parametrize("option", ["--mqtt-port", "--wss-port", "--http-port", "--https-port"])

@@ -829,7 +829,7 @@ def test_many_clients_come_and_go_and_nothing_is_left(broker):
     until(lambda: not broker.server.clients)
     assert broker.server.accepted == 160
     assert not broker.service.sessions
-    assert not broker.service.tree._root.children
+    assert broker.service.tree.is_empty
 
 
 def test_bytes_are_counted_from_the_servers_side(broker):

@@ -12,7 +12,7 @@ APPLICATION = workshop.ROOT / "boards" / "application"
 
 BOARD = program("application_rig_board")
 
-DEFAULTS = {"JOINS_NEEDED": 1, "FLAP": None, "LOSSES": 0, "APPLICATION": str(APPLICATION)}
+DEFAULTS = {"JOINS_NEEDED": 1, "FLAP": None, "LOSSES": 0, "before_lib": (APPLICATION,)}
 
 
 def values(**more):

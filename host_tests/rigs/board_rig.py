@@ -35,6 +35,8 @@ def report(**values):
     print("@report " + _json.dumps(_plain(values)))
 """
 _REPORT = "@report "
+# For run(before_lib=DOUBLES): stand-ins for what a device program uses.
+DOUBLES = (Path(__file__).resolve().parent / "doubles",)
 
 
 class Run:
@@ -115,14 +117,15 @@ class Program:
 class Board:
     """
     Runs device programs. name: "micropython" or "cpython", what the program finds. kind: the same,
-    or "micropython32". directory: where the programs' files are.
+    or "micropython32". directory: where the programs' files are. programs: the processes that it
+    has started.
     """
 
     def __init__(self, kind, directory):
         self.kind = kind
         self.name = "micropython" if kind == "micropython32" else kind
         self.directory = directory
-        self._programs = []
+        self.programs = []
 
     def run(self, source, timeout=60, check=True, heap=None, before_lib=(), **values):
         """
@@ -148,12 +151,12 @@ class Board:
         script = self._write(source, values)
         command = workshop.device_command(script, kind=self.kind, heap=heap)
         process = processes.Process(command, name=self.name, env=workshop.device_env(*before_lib))
-        self._programs.append(process)
+        self.programs.append(process)
         return Program(process)
 
     def _write(self, source, values):
         """Write a program and the module with its values; returns the program's Path."""
-        directory = self.directory / "program{}".format(len(self._programs))
+        directory = self.directory / "program{}".format(len(self.programs))
         directory.mkdir()
         lines = ["{} = {!r}".format(name, self._value(value)) for name, value in values.items()]
         (directory / "given.py").write_text(_GIVEN_MODULE + "\n".join(lines) + "\n")
@@ -167,7 +170,7 @@ class Board:
         return str(value) if isinstance(value, Path) else value
 
     def close(self):
-        for process in self._programs:
+        for process in self.programs:
             process.stop()
             show(process)
 
@@ -178,7 +181,7 @@ class BoardLwip(Board):
     it.
 
     As Board, with more to choose from in run() and start(): heap (its default is 128k, and it is
-    the whole heap), how ("romfs", "frozen", "mpy", "py"), profile ("rp2", "esp32"), names,
+    the whole heap), how ("romfs", "frozen", "mpy", "py"), profile ("rp2", "esp32"), path, names,
     network, epoch, restart and exact: emulator.start() says what they are. Every name is the host
     there, unless `names` says otherwise. Paths in values become /host/..., which is where the
     board finds the host's files.
@@ -204,17 +207,18 @@ class BoardLwip(Board):
         return result
 
     def start(
-        self, source, heap=None, how="romfs", profile="rp2", names=None, network=True, epoch=None,
-        restart=False, exact=True, **values
+        self, source, heap=None, how="romfs", profile="rp2", path=(), names=None, network=True,
+        epoch=None, restart=False, exact=True, **values
     ):  # fmt: skip
         """Start a device program, ended with the test. Returns a Program with a `line`."""
         script = self._write(source, values)
         machine = emulator.start(
-            script, heap=heap, how=how, profile=profile, names=names, network=network, epoch=epoch,
-            restart=restart, exact=exact, modules={"given.py": script.with_name("given.py")},
+            script, heap=heap, how=how, profile=profile, path=path, names=names, network=network,
+            epoch=epoch, restart=restart, exact=exact,
+            modules={"given.py": script.with_name("given.py")},
         )  # fmt: skip
         self._machines.append(machine)
-        self._programs.append(machine.process)
+        self.programs.append(machine.process)
         program = Program(machine.process)
         program.line = machine.line
         return program

@@ -107,7 +107,8 @@ class Place:
         self.listeners = []
         self._make()
 
-    def _listen(self, *filters, **options):
+    def listen(self, *filters, **options):
+        """A Listener, ended with the Place."""
         mqtt = self.world.ready["mqtt"]
         listener = Listener(mqtt["host"], mqtt["port"], filters, **options)
         self.listeners.append(listener)
@@ -189,17 +190,17 @@ class Ibm(Place):
             host="localhost",
             port=self.line.port,
         )
-        self._space = "iot-2/type/%s/id/%s/" % (device["type"], device["id"])
+        self.space = "iot-2/type/%s/id/%s/" % (device["type"], device["id"])
         app = ibm["application"]
-        self._app = self._listen(
-            self._space + "evt/+/fmt/+",
+        self.app = self.listen(
+            self.space + "evt/+/fmt/+",
             client_id="a:%s:rig%d" % (self.org, id(self) % 100000),
             user=app["key"],
             password=app["token"],
         )
 
     def _events(self):
-        return [(topic.split("/")[6], _json(body)) for topic, body in list(self._app.got)]
+        return [(topic.split("/")[6], _json(body)) for topic, body in list(self.app.got)]
 
     def messages(self):
         return [
@@ -215,7 +216,7 @@ class Ibm(Place):
 
     def command(self, name, args=None):
         before = len(self._answers())
-        self._app.publish(self._space + "cmd/%s/fmt/json" % name, json.dumps(args))
+        self.app.publish(self.space + "cmd/%s/fmt/json" % name, json.dumps(args))
         until(lambda: len(self._answers()) > before, what="the answer")
         answer = self._answers()[before]
         assert answer["command"] == name
@@ -234,7 +235,7 @@ class Mqtt(Place):
             user="rig", password="a-password",
         )  # fmt: skip
         self.root = "devices/%s/" % self.name
-        self.listener = self._listen(
+        self.listener = self.listen(
             self.root + "#", "homeassistant/#", user="rig", password="a-password"
         )
 

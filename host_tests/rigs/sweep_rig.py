@@ -4,9 +4,8 @@ while each call of the stream, and each allocation, fails in turn (doubles/sweep
 """
 
 import pytest
-import workshop
+from board_rig import DOUBLES
 
-DOUBLES = (workshop.ROOT / "host_tests" / "rigs" / "doubles",)
 # What no client may let out of do_next(), and ...
 ERRORS = ["OSError(104)", "MemoryError()", "RuntimeError('deep')", "ValueError()", "OSError()"]
 # ... what must come out of it, once.

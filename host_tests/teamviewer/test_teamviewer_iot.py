@@ -6,14 +6,13 @@ Everything runs against the local cloud's agent in this process, on both interpr
 
 import json
 import time
-from pathlib import Path
 
 import pytest
+from board_rig import DOUBLES
 from localcloud import pki
 from localcloud.teamviewer import UNITS
 from teamviewer_rig import Device, Relay
 
-DOUBLES = Path(__file__).resolve().parent.parent / "rigs" / "doubles"
 
 
 @pytest.fixture
@@ -1120,7 +1119,6 @@ report(codes=[g["error_code"] for g in drive(c, 16)])
 
 
 CLOCK = """
-sys.path.insert(0, doubles)
 from digi_clock import Clock
 teamviewer_iot.time = clock = Clock()
 
@@ -1183,7 +1181,7 @@ report(asked=2)
 sys.stdin.readline()
 report(got=drive(c)[0], left=waiting(c))
 """,
-        doubles=DOUBLES,
+        before_lib=DOUBLES,
     )
     assert program.next_report() == {"asked": 1, "heard": []}
     until(lambda: len(waiting) == 1, "the first call")
@@ -1230,7 +1228,7 @@ step()
 c.check_connection(callback=hear("new"), timeout=10)
 report(left=waiting(c))
 """,
-        doubles=DOUBLES,
+        before_lib=DOUBLES,
     ).reports
     assert got == [{"codes": [22] * 16}, {"full": True}, {"left": 1}]
 
@@ -1247,7 +1245,7 @@ for days in (1, 7, 13):
     clock.now += days * 24 * 3600 * 1000
     report(code=drive(c)[0]["error_code"])
 """,
-        doubles=DOUBLES,
+        before_lib=DOUBLES,
     ).reports
     assert got == [{"code": 22}] * 3
 
@@ -1341,7 +1339,7 @@ while "ping" not in [name for name, _ in got]:
 report(got=got, left=waiting(c))
 """,
             port=relay.port,
-            doubles=DOUBLES,
+            before_lib=DOUBLES,
         )
         program.next_report()
         relay.down()

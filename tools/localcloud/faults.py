@@ -450,6 +450,11 @@ class FaultProxy:
     def __exit__(self, *exc):
         self.stop()
 
+    @property
+    def is_idle(self):
+        """Nobody is connected through it."""
+        return not self._writers
+
     async def _serve(self, reader, writer):
         self.connections += 1
         fault = Fault()

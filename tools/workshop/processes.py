@@ -18,7 +18,7 @@ import time
 
 import workshop
 
-_CLOUD_PORTS = (
+CLOUD_PORTS = (
     "--mqtt-port",
     "--mqtts-port",
     "--ws-port",
@@ -183,7 +183,7 @@ def start_cloud(*options, state=None, timeout=30, **more):
     """
     command = [sys.executable, workshop.ROOT / "tools" / "localcloud"] + list(options)
     given = {str(option).split("=")[0] for option in options}
-    for port in _CLOUD_PORTS:
+    for port in CLOUD_PORTS:
         if port not in given:
             command += [port, "0"]
     if state is not None:

@@ -79,17 +79,22 @@ class FakeStream:
         self.closed += 1
 
 
+def on_stream(stream, *arguments, **options):
+    """MQTTLink(*arguments, **options), on this stream."""
+    real, mqtt_link.NetStream = mqtt_link.NetStream, lambda *its: stream
+    try:
+        return mqtt_link.MQTTLink(*arguments, **options)
+    finally:
+        mqtt_link.NetStream = real
+
+
 def connected(stream, **options):
     """
     A link on this stream, connected, its packet ids starting at 1. link.events: what it told, as
     ("message", topic, payload, retained), ("ack", id, code), ("skip", topic, size), ("down", the
     error's kind). What it wrote so far is forgotten.
     """
-    real, mqtt_link.NetStream = mqtt_link.NetStream, lambda *arguments: stream
-    try:
-        link = mqtt_link.MQTTLink("id", "host", clean_session=False, **options)
-    finally:
-        mqtt_link.NetStream = real
+    link = on_stream(stream, "id", "host", clean_session=False, **options)
     link.double = stream
     link.pid = 0
     link.events = events = []

@@ -302,7 +302,7 @@ class Certificates:
             raise _refused(400, BAD_FIELD, "csr is missing, or over 8 KB")
         if replace is not None and not _is_request_id(replace):
             raise _refused(400, BAD_FIELD, "replace has an invalid format")
-        active = self._active(device)
+        active = self.active(device)
         if replace is not None and (active is None or replace not in ("*", active.rid)):
             raise _refused(
                 412, NOTHING_TO_REPLACE, "no active request to replace", {"requestId": replace}
@@ -313,7 +313,8 @@ class Certificates:
         operation = self._operations[device.id] = Operation(rid, csr, ends)
         return operation
 
-    def _active(self, device):
+    def active(self, device):
+        """The Operation that a hub has taken in for it and not decided yet, or None."""
         operation = self._operations.get(device.id)
         if operation is None or operation.done or operation.ends <= self.registry.now():
             return None

@@ -21,6 +21,11 @@ class Tree:
         self._cache = {}
         self._turns = {}
 
+    @property
+    def is_empty(self):
+        """No subscription, nor anything that one has left behind."""
+        return not self._root.children
+
     def add(self, session, subscription):
         node = self._root
         for level in subscription.pattern.split("/"):
