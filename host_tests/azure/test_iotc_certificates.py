@@ -11,104 +11,39 @@ import pytest
 from azure_rig import HUB, dev, rig  # noqa: F401
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from device_program import program as device_program
+from device_program import program
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
-CLOCK = device_program("iotc_endurance_clock")
+CLOCK = program("iotc_endurance_clock")
 DAY = 86400
 DUE = 25 * DAY  # of the thirty that a certificate lives, it is renewed after four fifths
 LATE = 28 * DAY  # in half of what was left then the hub has not done it
 
-# The clock is moved by days, the ticks by minutes: look() is when the device looks at its clock.
-START = """
-iotc.Device.certificate_file = FILE
-MINUTES = 0
-
-def ticks_ms():
-    return (_real.ticks_ms() + MINUTES * 60000) & _real.ticks_add(0, -1)
-
-time.ticks_ms = ticks_ms
-class Quick(iotc.MQTTLink):
-    backoff_ms = 20
-    backoff_max_ms = 100
-
-iotc.MQTTLink = Quick
-said = []
-shown = []
-
-def make(name=NAME, **options):
-    made = device(name=name, **options)
-    made.setQosLevel(1)
-    made.on("ConnectionStatus", lambda info: shown.append(info.getStatusCode()))
-    return made
-
-def words(d):
-    if "certificate" in str(d.error) and str(d.error) not in said:
-        said.append(str(d.error))
-
-def settle(d, steps=5, ms=15000):
-    "Until nothing is under way, for some steps of 5 ms in a row."
-    start = _real.ticks_ms()
-    quiet = 0
-    while quiet < steps:
-        quiet = 0 if d.do_next(5) or d.inflight else quiet + 1
-        words(d)
-        assert _real.ticks_diff(_real.ticks_ms(), start) < ms, d.error
-
-def head():
-    "The first line of the file: another certificate has another."
-    with open(FILE) as file:
-        return file.readline()
-
-def send(d, n):
-    "A message that the hub has acknowledged when this returns: by the certificate in use then."
-    assert d.sendTelemetry({"n": n}) == 0, d.error
-    settle(d)
-
-def look(d, minutes=2):
-    "Let the device look at its clock, and wait until a renewal is done or told to be in vain."
-    global MINUTES
-    before = head()
-    told = len(said)
-    MINUTES += minutes
-    start = _real.ticks_ms()
-    while head() == before and len(said) == told:
-        d.do_next(5)
-        words(d)
-        assert _real.ticks_diff(_real.ticks_ms(), start) < 20000, "neither renewed nor told"
-    settle(d)
-"""
+START = program("iotc_certificates_start")
 
 
-class Certified:
-    """A DeviceProgram whose programs have a file for a certificate, and a clock."""
+class Certified(azure_rig.DeviceProgram):
+    """A device whose programs have a file for a certificate, and a clock."""
+
+    prelude = CLOCK + azure_rig.PRELUDE + START
 
     def __init__(self, dev, directory):
-        self.dev = dev
-        self.rig = dev.rig
+        super().__init__(dev.board, dev.rig, dev.name)
         self.file = directory / "device.pem"
 
-    def values(self, epoch=1970):
-        return dict(self.dev.values(), FILE=self.file, EPOCH=epoch, DUE=DUE, LATE=LATE)
-
-    def run(self, source, check=True, epoch=1970, timeout=60, **values):
-        text = CLOCK + self.dev.source(START + azure_rig.textwrap.dedent(source))
-        return self.dev.board.run(text, timeout, check, **dict(self.values(epoch), **values))
-
-    def start(self, source, epoch=1970):
-        text = CLOCK + self.dev.source(START + azure_rig.textwrap.dedent(source))
-        return self.dev.board.start(text, **self.values(epoch))
+    def values(self, epoch=1970, **values):
+        return super().values(FILE=self.file, EPOCH=epoch, DUE=DUE, LATE=LATE, **values)
 
     @property
     def device(self):
-        return self.rig.device(self.dev.name)
+        return self.rig.device(self.name)
 
     def known(self):
         return self.rig.do(self.rig.azure.certificates.of, self.device)
 
     def fail(self, place, count=1, **how):
-        self.rig.do(lambda: self.rig.azure.fail(place, count, self.dev.name, **how))
+        self.rig.do(lambda: self.rig.azure.fail(place, count, self.name, **how))
 
     def numbers(self):
         return [json.loads(body)["n"] for _, _, body, _ in list(self.device.telemetry)]
@@ -182,14 +117,14 @@ d.disconnect()
 
 
 def test_a_certificate_may_open_dps_too(certified, tmp_path):
-    issued = certified.rig.authority.issue_client(certified.dev.name)
+    issued = certified.rig.authority.issue_client(certified.name)
     cert, key = issued.write(str(tmp_path), "first")
     record = {
         "kind": "device-x509",
         "thumbprint": azure_rig.pki.thumbprint(issued.der),
         "certificate": issued.pem.decode(),
     }
-    certified.rig.do(certified.rig.azure.enrol, certified.dev.name, record)
+    certified.rig.do(certified.rig.azure.enrol, certified.name, record)
     try:
         report = certified.run(
             """
@@ -199,7 +134,7 @@ report(code=d.connect(), error=d.error)
             % (cert, key)
         ).report
     finally:
-        certified.rig.do(certified.rig.azure.registry.unenrol, certified.dev.name)
+        certified.rig.do(certified.rig.azure.registry.unenrol, certified.name)
     assert report == {"code": 0, "error": None}
     assert len(certified.known()["used"]) == 1
 
@@ -223,7 +158,7 @@ report(sent=upload.sent)
         UPLOADS="127.0.0.1:%d" % certified.rig.https_port,
     ).report
     assert report == {"sent": 5000}
-    assert certified.rig.azure.files.blobs[certified.dev.name + "/five"].content == bytes(5000)
+    assert certified.rig.azure.files.blobs[certified.name + "/five"].content == bytes(5000)
 
 
 def test_without_a_clock_nothing_is_asked(certified):
@@ -650,55 +585,7 @@ report(error=error, shown=shown)
 # ---- cut
 
 
-CUTS = """
-import os as _os
-
-LEFT = CUT  # of what is done to files, so much succeeds before the power goes
-
-def spend():
-    global LEFT
-    LEFT -= 1
-    return LEFT < 0
-
-class File:
-    def __init__(self, file):
-        self.file = file
-    def __enter__(self):
-        return self
-    def __exit__(self, *_):
-        self.file.close()
-    def write(self, data):
-        if spend():
-            self.file.write(data[: len(data) // 2])
-            self.file.close()
-            raise SystemExit(7)
-        return self.file.write(data)
-
-def open_counted(name, mode="r"):
-    if "w" not in mode:
-        return _open(name, mode)
-    if spend():
-        raise SystemExit(7)
-    return File(_open(name, mode))
-
-class os:
-    def rename(old, new):
-        if spend():
-            raise SystemExit(7)
-        _os.rename(old, new)
-        if spend():
-            raise SystemExit(7)
-    urandom = _os.urandom
-    stat = _os.stat
-
-_open = open
-try:
-    __builtins__["open"] = open_counted  # the CPython port
-except NameError:
-    import builtins
-    builtins.open = open_counted
-sys.modules["os"] = os
-"""
+CUTS = program("iotc_certificates_cuts")
 
 # Opening, head, key, three certificates, checksum; before and after renaming.
 POINTS = 9
@@ -725,9 +612,9 @@ d.disconnect()
         else:
             assert certified.run(good).report["code"] == 0
         before = certified.file.read_bytes() if certified.file.exists() else None
-        text = CLOCK + "CUT = %d\n" % cut + CUTS
-        text += certified.dev.source(START + renew)
-        run = certified.dev.board.run(text, 60, False, **certified.values())
+        certified.prelude = CLOCK + CUTS + azure_rig.PRELUDE + START
+        run = certified.run(renew, check=False, CUT=cut)
+        del certified.prelude
         assert run.rc == 7, run
         after = certified.file.read_bytes() if certified.file.exists() else None
         assert (after == before) == (cut < POINTS - 1), cut

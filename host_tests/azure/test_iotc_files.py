@@ -10,6 +10,7 @@ import os
 import azure_rig
 import pytest
 from azure_rig import dev, fresh, rig  # noqa: F401
+from device_program import program
 from localcloud.azure import api as azure_files
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
@@ -17,35 +18,7 @@ from localcloud.azure import api as azure_files
 SLICE = 4096
 
 # The hub is known, so nothing but the upload goes over the line.
-PRELUDE = """
-import iotc_files
-import json
-import os
-iotc_files.Upload.server = UPLOADS
-iotc_files.Upload.slice = 4096
-
-FILE = FOLDER + "/data.bin"
-STATE = FOLDER + "/upload.json"
-
-def made(size, path=FILE):
-    # So that no two slices are alike, and a file of a megabyte takes no memory.
-    with open(path, "wb") as f:
-        for n in range(0, size, 64):
-            f.write((b"%08d" % n * 8)[: min(64, size - n)])
-    return path
-
-def known():
-    d = device(KEY, NAME, 3)
-    d._host = HUB
-    return d
-
-def attempt(upload):
-    try:
-        upload.run()
-        report(done=upload.done, sent=upload.sent)
-    except (OSError, ValueError) as e:
-        report(kind=type(e).__name__, said=str(e.args[-1]), done=upload.done, sent=upload.sent)
-"""
+PRELUDE = azure_rig.PRELUDE + program("iotc_files_prelude")
 
 
 def content(size):
@@ -53,52 +26,49 @@ def content(size):
     return b"".join((b"%08d" % n * 8)[: min(64, size - n)] for n in range(0, size, 64))
 
 
-class Uploads:
+class Uploads(azure_rig.DeviceProgram):
     """Upload programs of one device, and what the cloud's side has of them."""
 
+    prelude = PRELUDE
+
     def __init__(self, dev, folder):
-        self.dev = dev
+        super().__init__(dev.board, dev.rig, dev.name)
         self.folder = str(folder)
-        self.files = dev.rig.azure.files
-        dev.known()
+        self.files = self.rig.azure.files
 
-    def values(self):
-        return self.dev.values(
-            UPLOADS="127.0.0.1:%d" % self.dev.rig.https_port,
-            KEY=self.dev.key,
-            FOLDER=self.folder,
-        )
+    def values(self, **values):
+        given = {
+            "UPLOADS": "127.0.0.1:%d" % self.rig.https_port,
+            "KEY": self.key,
+            "FOLDER": self.folder,
+        }
+        return super().values(**dict(given, **values))
 
-    def run(self, source, heap=None, timeout=60):
-        text = self.dev.source(PRELUDE) + azure_rig.textwrap.dedent(source)
-        result = self.dev.board.run(text, timeout, heap=heap, **self.values())
+    def run(self, source, **options):
+        result = super().run(source, **options)
         said = result.out + result.err
         assert "sig=" not in said and "%3D&se" not in said, "a signature in a text"
         return result
 
-    def start(self, source):
-        text = self.dev.source(PRELUDE) + azure_rig.textwrap.dedent(source)
-        return self.dev.board.start(text, **self.values())
-
     def fail(self, place, **how):
         count = how.pop("count", 1)
-        self.dev.rig.do(lambda: self.dev.rig.azure.fail(place, count, self.dev.name, **how))
+        self.rig.do(lambda: self.rig.azure.fail(place, count, self.name, **how))
 
     @property
     def statuses(self):
-        return [one for one in self.files.statuses if one["device"] == self.dev.name]
+        return [one for one in self.files.statuses if one["device"] == self.name]
 
     @property
     def notices(self):
-        return [one for one in self.files.notifications if one["deviceId"] == self.dev.name]
+        return [one for one in self.files.notifications if one["deviceId"] == self.name]
 
     @property
     def active(self):
-        device = self.dev.rig.device(self.dev.name)
-        return self.dev.rig.do(self.files.active, device)
+        device = self.rig.device(self.name)
+        return self.rig.do(self.files.active, device)
 
     def blob(self, name="data.bin"):
-        found = self.files.blobs.get(self.dev.name + "/" + name)
+        found = self.files.blobs.get(self.name + "/" + name)
         return found and found.content
 
     def arrived(self, size, name="data.bin"):
@@ -110,7 +80,9 @@ class Uploads:
 
 @pytest.fixture
 def up(dev, tmp_path):
-    return Uploads(dev, tmp_path)
+    made = Uploads(dev, tmp_path)
+    made.known()
+    return made
 
 
 # ---- a file goes up
@@ -137,7 +109,7 @@ def test_a_connected_device_sends_a_file(up):
         {"code": 0},
     ]
     up.arrived(100000, "2026/november.bin")
-    assert up.files.blobs[up.dev.name + "/2026/november.bin"].type == "application/x-readings"
+    assert up.files.blobs[up.name + "/2026/november.bin"].type == "application/x-readings"
     (status,) = up.statuses
     assert (status["good"], status["code"], status["known"]) == (True, 200, True)
 
@@ -196,22 +168,15 @@ def test_a_device_with_a_certificate(dev, tmp_path):
     rig.create(dev.name, keys=[], certificate=issued.pem.decode())
     (tmp_path / "crt.der").write_bytes(issued.der)
     (tmp_path / "key.der").write_bytes(issued.key_der)
-    text = dev.source(PRELUDE) + azure_rig.textwrap.dedent(
+    got = Uploads(dev, tmp_path).run(
         """
         d = device({"certfile": CERT, "keyfile": KEYFILE}, NAME, 2)
         d._host = HUB
         attempt(iotc_files.Upload(d, made(10000)))
-        """
-    )
-    got = dev.board.run(
-        text,
-        **dev.values(
-            UPLOADS="127.0.0.1:%d" % rig.https_port,
-            KEY=None,
-            FOLDER=str(tmp_path),
-            CERT=str(tmp_path / "crt.der"),
-            KEYFILE=str(tmp_path / "key.der"),
-        ),
+        """,
+        KEY=None,
+        CERT=tmp_path / "crt.der",
+        KEYFILE=tmp_path / "key.der",
     ).report
     assert got == {"done": True, "sent": 10000}
     assert rig.azure.files.blobs[dev.name + "/data.bin"].content == content(10000)
@@ -281,6 +246,7 @@ def test_only_the_slice_that_was_cut_is_sent_again(up):
 def test_a_signature_that_has_ended_is_replaced_and_the_slices_stay(dev, fresh, tmp_path):
     dev.rig = fresh
     up = Uploads(dev, tmp_path)
+    up.known()
     program = up.start(
         """
         upload = iotc_files.Upload(known(), made(40960))
@@ -306,6 +272,7 @@ def test_an_upload_that_the_hub_has_forgotten_is_told_under_a_new_id(dev, fresh,
     """The file is in the storage by then: it is not sent again."""
     dev.rig = fresh
     up = Uploads(dev, tmp_path)
+    up.known()
     up.fail("hub.files.notify", status=503, retry_after=1)
     program = up.start(
         """
@@ -343,7 +310,7 @@ def test_a_program_goes_on_after_a_reboot(up):
         """
     ).report
     assert first == {"keys": ["id", "name", "sent", "size", "slice", "stamp"]}
-    assert up.active == [up.dev.name + "/data.bin"]
+    assert up.active == [up.name + "/data.bin"]
     up.files.taken.clear()
     got = up.run(
         """
@@ -448,7 +415,7 @@ def test_slices_that_are_gone_are_sent_again(up, lost):
             json.dump(upload.state, f)
         """
     )
-    blocks = up.files.blobs[up.dev.name + "/data.bin"].blocks
+    blocks = up.files.blobs[up.name + "/data.bin"].blocks
     blocks.clear()
     if lost == "other":
         blocks["b3RoZXI="] = b"other"
@@ -562,17 +529,17 @@ def refused(up, more=""):
 
 def test_a_wrong_key(dev, tmp_path):
     up = Uploads(dev, tmp_path)
-    dev.known()
-    up.dev.key = azure_rig.derive_key(azure_rig.GROUP_KEY, "another")
+    up.known()
+    up.key = azure_rig.derive_key(azure_rig.GROUP_KEY, "another")
     kind, said = refused(up)
     assert kind == "OSError"
     assert "hub" in said and "401003" in said and "clock" in said and "key" in said
 
 
 def test_ten_uploads_that_nobody_ended(up):
-    device = up.dev.rig.device(up.dev.name)
+    device = up.rig.device(up.name)
     for n in range(10):
-        up.dev.rig.do(up.files.start, device, "other%d" % n)
+        up.rig.do(up.files.start, device, "other%d" % n)
     kind, said = refused(up)
     assert kind == "OSError"
     assert "403006" in said and "exceeded" in said and "within the hour" in said
@@ -586,7 +553,7 @@ def test_a_hub_without_a_storage_account(up):
 
 
 def test_a_device_that_the_hub_does_not_know(up):
-    up.dev.rig.do(up.dev.rig.azure.remove, up.dev.rig.device(up.dev.name))
+    up.rig.do(up.rig.azure.remove, up.rig.device(up.name))
     kind, said = refused(up)
     assert kind == "OSError" and "404001" in said and "known to that hub" in said
 
@@ -652,7 +619,7 @@ def test_nobody_listens(up):
 
 def test_a_storage_that_can_not_be_trusted(up):
     """Its certificate must carry its own name, whatever was dialled."""
-    up.dev.rig.do(setattr, azure_files, "ACCOUNT", "elsewhere.blob.example")
+    up.rig.do(setattr, azure_files, "ACCOUNT", "elsewhere.blob.example")
     try:
         got = up.run(
             """
@@ -662,7 +629,7 @@ def test_a_storage_that_can_not_be_trusted(up):
             """
         ).report
     finally:
-        up.dev.rig.do(setattr, azure_files, "ACCOUNT", "picolinkfiles.blob.core.windows.net")
+        up.rig.do(setattr, azure_files, "ACCOUNT", "picolinkfiles.blob.core.windows.net")
     assert got["kind"] in ("TLSError", "OSError") and "elsewhere.blob.example" in got["said"]
 
 
@@ -844,7 +811,7 @@ def test_the_control_side_shows_what_arrived(board, start_cloud, tmp_path):
     ) == (200, {})
     assert control("POST", "/faults", {"place": "storage.block", "cut": 0})[0] == 400
     assert control("POST", "/settings", {"signed_for": 600}) == (200, {})
-    source = azure_rig.PRELUDE + PRELUDE + "attempt(iotc_files.Upload(known(), made(9000)))"
+    source = PRELUDE + "attempt(iotc_files.Upload(known(), made(9000)))"
     tls_url = cloud["http"]["tls_url"]
     got = board.run(
         source, CA=cloud["ca_der"], SERVER=None, UPLOADS=tls_url.split("/")[2], KEY=key,

@@ -5,10 +5,10 @@ ports and the state directory are put in), is short, and asks its settings file 
 
 import json
 import re
-import urllib.request
 
 import pytest
 import workshop
+from localcloud_rig import Control
 from workshop import processes
 
 EXAMPLES = workshop.ROOT / "examples"
@@ -77,16 +77,8 @@ def test_an_example_runs(name, cloud, tmp_path, monkeypatch):
     try:
         for text in PRINTED[name]:
             if name == "digi" and text != "listening":
-                with open(cloud["control"]["token_file"], encoding="utf-8") as file:
-                    token = file.read().strip()
-                urllib.request.urlopen(
-                    urllib.request.Request(
-                        cloud["control"]["url"] + "/digi/event",
-                        json.dumps({"stream": "greenhouse/celsius", "data": 21.5}).encode(),
-                        {"Authorization": "Bearer " + token},
-                    ),
-                    timeout=10,
-                ).close()
+                event = {"stream": "greenhouse/celsius", "data": 21.5}
+                assert Control(cloud)("POST", "/digi/event", event)[0] == 200
             while text not in process.next_line(30):
                 pass
     finally:

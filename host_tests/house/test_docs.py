@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
 
 import localcloud_rig
 import pytest
@@ -126,16 +125,9 @@ def cloud(tmp_path_factory):
 
 
 def control(cloud, method, path, body):
-    with open(cloud["control"]["token_file"], encoding="utf-8") as file:
-        token = file.read().strip()
-    request = urllib.request.Request(
-        cloud["control"]["url"] + path,
-        json.dumps(body).encode(),
-        {"Authorization": "Bearer " + token},
-        method=method,
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+    status, answer = localcloud_rig.Control(cloud)(method, path, body)
+    assert status < 400, answer
+    return answer
 
 
 def make_certificate(cloud):

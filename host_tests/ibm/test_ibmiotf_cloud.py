@@ -1,10 +1,10 @@
 """ibmiotf's device and application through the local cloud, as the documents' programs are."""
 
 import json
-import urllib.request
 
 import pytest
 from ibm_rig import WATCH
+from localcloud_rig import Control
 
 # The programs below know neither the local cloud nor its certificate: the address they have is the
 # service's own. This stands where a board has boot.py: it names the CA for all clients, and plays
@@ -71,19 +71,6 @@ def here(cloud, options, secure=True):
     return dict(
         options, host="127.0.0.1", port=port, ca=cloud["ca_der"], ssl=None if secure else False
     )
-
-
-def control(cloud, path, body):
-    """The local cloud's control side."""
-    with open(cloud["control"]["token_file"]) as f:
-        token = f.read().strip()
-    request = urllib.request.Request(
-        cloud["control"]["url"] + path,
-        json.dumps(body).encode(),
-        {"Authorization": "Bearer " + token, "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return answer.read()
 
 
 # Programs in the manner of the documents: their calls in their order, nothing of ours in between.
@@ -380,7 +367,8 @@ def test_a_revoked_token_reaches_the_error_callback_of_a_connected_device(board,
         options=options,
     )
     assert program.next_report()["up"]
-    control(cloud, "/ibm/revoke", {"org": "abc123", "type": "pump", "id": "p9"})
+    body = {"org": "abc123", "type": "pump", "id": "p9"}
+    assert Control(cloud)("POST", "/ibm/revoke", body)[0] == 200
     errors = program.next_report()["errors"]
     assert "the-token-of-p9" not in "".join(errors)
 

@@ -9,7 +9,6 @@ import json
 import os
 import sqlite3
 import ssl
-import urllib.request
 
 from certificates import make_rsa_key
 import pytest
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from localcloud import pki
 from localcloud.mqtt import codec as mq
 from localcloud.teamviewer import CODES, UNITS, Refused
-from localcloud_rig import Raw
+from localcloud_rig import Control, Raw
 from waiting import until
 from teamviewer_rig import running
 from teamviewer_sdk_like import SdkLike
@@ -762,17 +761,10 @@ def test_in_the_ready_line_with_all_a_client_needs(cloud, tmp_path):
     sdk = SdkLike(ready, tmp_path)
     id = sdk.provision()
     assert sdk.connect() == "Success"
-    control = cloud["control"]
-    token = open(control["token_file"]).read().strip()
+    control = Control(cloud)
 
     def command(body=None):
-        request = urllib.request.Request(
-            control["url"] + "/teamviewer",
-            json.dumps(body).encode() if body is not None else None,
-            {"Authorization": "Bearer " + token},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+        return control("GET" if body is None else "POST", "/teamviewer", body)[1]
 
     assert [c["id"] for c in command()["connectors"]] == [id]
     assert command({"backend": False})["backend"] is False

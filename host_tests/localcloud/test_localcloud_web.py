@@ -11,7 +11,7 @@ from localcloud import fault_values, strict_json, web
 from localcloud.background import Background
 from localcloud.mqtt import codec as mq
 from localcloud.refused import Refused
-from localcloud_rig import Http, Raw
+from localcloud_rig import Control, Http, Raw
 
 # ---- waiting
 
@@ -135,9 +135,8 @@ def test_basic_authorization_is_read_or_refused():
 
 @pytest.fixture(scope="module")
 def keys(cloud):
-    with open(cloud["control"]["token_file"]) as file:
-        token = file.read().strip()
     application = cloud["ibm"]["application"]
+    token = Control(cloud).token
     return {"control": token, "key": application["key"], "token": application["token"]}
 
 

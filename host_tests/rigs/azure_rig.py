@@ -5,30 +5,25 @@ test reaches as Python objects; the known keys; tokens and MQTT packets made wit
 
 import asyncio
 import base64
-import contextlib
 import hmac
-import json
 import pathlib
 import re
 import shutil
 import ssl
 import tempfile
-import textwrap
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
+import localcloud_rig
 import pytest
+import serving
 from localcloud import azure as azure_module
 from localcloud import pki, web
 from localcloud.azure import api as azure_files
 from localcloud.azure import derive_key
-from localcloud.background import Background
 from localcloud.mqtt import server as mqtt_server
 from localcloud_rig import Raw
 from device_program import program
-from waiting import until
 
 SCOPE = "0ne00ABCDEF"
 GROUP_KEY = base64.b64encode(bytes(range(64))).decode()
@@ -51,27 +46,41 @@ def token(key, path, end=None, skn=None, quote=urllib.parse.quote, safe=""):
     return (text + ("&skn=" + skn if skn else "")).encode()
 
 
-class Rig:
+class Rig(serving.Cloud):
     """
     azure: the azure.Azure, whose methods are called with do() and call(). server; port, tls_port,
-    websocket_port, and https_port of file uploads; ca (bytes, DER) and ca_pem (a file name);
-    authority: a pki.Authority.
+    websocket_port, and https_port of file uploads; pki: a pki.Pki, authority: its pki.Authority;
+    ca_der and ca_pem (file names).
+
+    directory: for certificates.
     """
 
-    def __init__(self, background, azure, server, directory, site):
-        self.background = background
-        self.azure = azure
-        self.server = server
-        self.pki = directory
-        self.authority = directory.authority
-        self.ca_pem = directory.ca_pem
-        self.ca_der = directory.ca_der
-        self.port = server.listeners["mqtt"].port
-        self.tls_port = server.listeners["mqtts"].port
-        self.websocket_port = server.listeners["wss"].port
-        self.https_port = site.tls_port
-        self.do = background.do
-        self.call = background.call
+    def __init__(self, directory):
+        self.pki = certificates(directory)
+        self.authority = self.pki.authority
+        self.ca_pem = self.pki.ca_pem
+        self.ca_der = self.pki.ca_der
+
+    async def start(self):
+        context = self.pki.server_context(ask_client=True)
+        self.azure = azure_module.Azure(
+            (HUB, OTHER_HUB), trust=pki.truster(context), scope_id=SCOPE, group_key=GROUP_KEY
+        )
+        self.azure.retry_after = 0
+        self.server = mqtt_server.Server()
+        self.azure.add_to(self.server)
+        self.port = (await self.server.listen("mqtt", "127.0.0.1", 0)).port
+        self.tls_port = (await self.server.listen("mqtts", "127.0.0.1", 0, context)).port
+        listener = await self.server.listen("wss", "127.0.0.1", 0, context, True)
+        self.websocket_port = listener.port
+        self.site = web.Web()
+        azure_files.add_to(self.site, self.azure)
+        await self.site.start()
+        self.https_port = await self.site.listen("127.0.0.1", 0, context)
+
+    async def stop(self):
+        await self.server.stop()
+        await self.site.stop()
 
     def device(self, device_id=DEVICE):
         return self.azure.registry.find(device_id)
@@ -89,10 +98,6 @@ class Rig:
 
         self.until(enough, timeout, "%d messages of telemetry" % count)
         return [(body, bag) for _, _, body, bag in self.device(device_id).telemetry]
-
-    def until(self, condition, timeout=15, what="it"):
-        """Wait until condition(), called in the server's thread, is true; its value."""
-        return until(lambda: self.do(condition), timeout, what)
 
     def invoke(self, name, payload=None, timeout=15, device_id=DEVICE):
         return self.call(
@@ -153,37 +158,7 @@ def certificates(directory):
     return pki.Pki(str(directory), azure_module.NAMES, "rsa")
 
 
-@contextlib.contextmanager
-def running(directory, hubs=(HUB, OTHER_HUB), records=None, **options):
-    """A Rig. directory: for certificates."""
-    keys = certificates(directory)
-    context = keys.server_context(ask_client=True)
-    with Background() as background:
-
-        async def start():
-            azure = azure_module.Azure(
-                hubs,
-                trust=pki.truster(context),
-                **dict({"scope_id": SCOPE, "group_key": GROUP_KEY, "records": records}, **options),
-            )
-            azure.retry_after = 0
-            server = mqtt_server.Server()
-            azure.add_to(server)
-            await server.listen("mqtt", "127.0.0.1", 0)
-            await server.listen("mqtts", "127.0.0.1", 0, context)
-            await server.listen("wss", "127.0.0.1", 0, context, True)
-            site = web.Web()
-            azure_files.add_to(site, azure)
-            await site.start()
-            await site.listen("127.0.0.1", 0, context)
-            return azure, server, site
-
-        azure, server, site = background.call(start())
-        try:
-            yield Rig(background, azure, server, keys, site)
-        finally:
-            background.call(server.stop())
-            background.call(site.stop())
+running = Rig.running
 
 
 def client_context(rig, certificate, key):
@@ -204,12 +179,13 @@ assert d.connect(HUB) == 0, d.error
 """
 
 
-class DeviceProgram:
+class DeviceProgram(serving.Device):
     """Device programs against a rig; every program has its own device id (name)."""
 
+    prelude = PRELUDE
+
     def __init__(self, board, rig, name):
-        self.board = board
-        self.rig = rig
+        super().__init__(board, rig)
         self.name = name
         self.key = derive_key(GROUP_KEY, name)
 
@@ -224,15 +200,6 @@ class DeviceProgram:
         }
         given.update(values)
         return given
-
-    def source(self, source):
-        return PRELUDE + textwrap.dedent(source)
-
-    def run(self, source, timeout=30, check=True, **values):
-        return self.board.run(self.source(source), timeout, check, **self.values(**values))
-
-    def start(self, source, **values):
-        return self.board.start(self.source(source), **self.values(**values))
 
     def known(self, **options):
         """Let the hub know the device, so that connect(HUB) can do without DPS."""
@@ -269,24 +236,6 @@ def dev(board, rig, request):
     return DeviceProgram(board, rig, name)
 
 
-class Control:
+def Control(cloud):
     """The service side of a running cloud (its ready line), over HTTP."""
-
-    def __init__(self, cloud):
-        self.base = cloud["http"]["url"] + cloud["azure"]["service_url"]
-        with open(cloud["control"]["token_file"]) as f:
-            self.token = f.read().strip()
-
-    def __call__(self, method, path, body=None, token=None):
-        request = urllib.request.Request(
-            self.base + path,
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": "Bearer " + (token or self.token)},
-            method=method,
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as e:
-            with e:
-                return e.code, json.load(e)
+    return localcloud_rig.Control(cloud, "/azure")

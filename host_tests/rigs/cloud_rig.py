@@ -7,12 +7,11 @@ import contextlib
 import json
 import re
 import threading
-import urllib.error
-import urllib.request
 
 import paho.mqtt.client as paho
 import pytest
 from localcloud import faults
+from localcloud_rig import Control
 
 from workshop import processes
 from waiting import until
@@ -62,22 +61,16 @@ class World:
         mqtt = ready["mqtt"]
         self.line = self._proxy(mqtt["host"], mqtt["tls_port"])
         self.agent_line = self._proxy(ready["teamviewer"]["host"], ready["teamviewer"]["port"])
-        with open(ready["control"]["token_file"], encoding="utf-8") as file:
-            self._token = file.read().strip()
+        self._control = Control(ready)
 
     def _proxy(self, host, port):
         return self._stack.enter_context(faults.FaultProxy("127.0.0.1", port))
 
     def control(self, method, path, body=None):
-        """The control side's answer, as JSON."""
-        request = urllib.request.Request(
-            self.ready["control"]["url"] + path,
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": "Bearer " + self._token},
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=40) as answer:
-            return json.load(answer)
+        """The control side's answer, as JSON; None for what is not there (yet)."""
+        status, answer = self._control(method, path, body)
+        assert status < 400 or status == 404, answer
+        return answer if status < 400 else None
 
     def place(self, service, name, folder):
         """A Place for a device of its own, called `name`. folder: for its files."""
@@ -138,16 +131,12 @@ class Azure(Place):
 
     def messages(self):
         path = "/azure/devices/%s/messages/events?count=1000" % self.name
-        try:
-            found = self.world.control("GET", path)
-        except urllib.error.HTTPError:
-            return []  # not registered yet
+        found = self.world.control("GET", path) or ()  # None: not registered yet
         return [(one["properties"].get("$.sub", "telemetry"), _json(one["body"])) for one in found]
 
     def reported(self):
-        try:
-            twin = self.world.control("GET", "/azure/twins/" + self.name)
-        except urllib.error.HTTPError:
+        twin = self.world.control("GET", "/azure/twins/" + self.name)
+        if twin is None:
             return {}  # not registered yet
         return {
             name: value

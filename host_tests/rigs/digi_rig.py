@@ -12,10 +12,11 @@ import struct
 import threading
 import xml.etree.ElementTree as ET
 
+import serving
 from localcloud import pki, store, web
-from localcloud.background import Background
 from localcloud.digi import Digi, check_fields, pack_block
 from localcloud.kept import NOWHERE
+from localcloud_rig import Control
 from waiting import until
 
 USER = "alice"
@@ -40,23 +41,44 @@ def block(block_id, payload, count=1, compression=0, format_type=1):
     return pack_block(block_id, count, compression, format_type, payload)
 
 
-class Cloud:
+class Cloud(serving.Cloud):
     """
     A running Digi. host, http_port, https_port, push_port, push_tls_port, ca (file, DER) for
     clients; digi: the model, to be touched with do() only.
+
+    tls: False leaves out the ports with TLS. keep: remember in directory / "cloud.db". options:
+    for Digi.
     """
 
-    def __init__(self, background, digi, site, directory):
-        self.background = background
-        self.digi = digi
-        self.site = site
-        self.host = "localhost"
-        self.http_port = site.port
-        self.https_port = site.tls_port
-        self.push_port = digi.port
-        self.push_tls_port = digi.tls_port
+    host = "localhost"
+
+    def __init__(self, directory, tls=True, keep=False, **options):
+        directory.mkdir(exist_ok=True)
+        authority = pki.Authority.load(str(directory))
+        self._context = authority.issue_server().server_context() if tls else None
+        self._database = str(directory / "cloud.db") if keep else None
+        self._options = options
         self.ca = str(directory / "ca.der")
         self.ca_pem = str(directory / "ca.pem")
+
+    async def start(self):
+        self._kept = store.Store(self._database) if self._database else None
+        self.digi = Digi(USER, PASSWORD, self._kept or NOWHERE, **self._options)
+        self.site = web.Web()
+        self.digi.add_to(self.site)
+        await self.site.start()
+        self.http_port = await self.site.listen("127.0.0.1", 0)
+        self.push_port = await self.digi.listen("127.0.0.1", 0)
+        if self._context is not None:
+            self.https_port = await self.site.listen("127.0.0.1", 0, self._context)
+            self.push_tls_port = await self.digi.listen("127.0.0.1", 0, self._context)
+
+    async def stop(self):
+        await self.digi.stop()
+        await self.site.stop()
+        if self._kept is not None:
+            await self._kept.close()
+        await asyncio.sleep(0)
 
     def arguments(self, secure=True, **more):
         """For push_client(**...)."""
@@ -66,10 +88,6 @@ class Cloud:
         else:
             given.update(port=self.http_port, push_port=self.push_port)
         return dict(given, timeout=5, **more)
-
-    def do(self, function, *args, **more):
-        """Call something of the model in its own thread."""
-        return self.background.do(lambda: function(*args, **more))
 
     def make(self, topics="DataPoint", **fields):
         """A monitor made without HTTP; its id. fields without "mon": BatchSize=1."""
@@ -113,39 +131,7 @@ class Cloud:
         return self.do(lambda: [n for c in self.digi.connections for n in c.acks])
 
 
-@contextlib.contextmanager
-def running(directory, tls=True, keep=False, **options):
-    """A Cloud with both HTTP and both push ports. keep: remember in directory / "cloud.db"."""
-    directory.mkdir(exist_ok=True)
-    authority = pki.Authority.load(str(directory))
-    context = authority.issue_server().server_context() if tls else None
-    with Background() as background:
-
-        async def start():
-            kept = store.Store(str(directory / "cloud.db")) if keep else None
-            digi = Digi(USER, PASSWORD, kept or NOWHERE, **options)
-            site = web.Web()
-            digi.add_to(site)
-            await site.start()
-            await site.listen("127.0.0.1", 0)
-            await digi.listen("127.0.0.1", 0)
-            if tls:
-                await site.listen("127.0.0.1", 0, context)
-                await digi.listen("127.0.0.1", 0, context)
-            return digi, site, kept
-
-        async def stop():
-            await digi.stop()
-            await site.stop()
-            if kept is not None:
-                await kept.close()
-            await asyncio.sleep(0)
-
-        digi, site, kept = background.call(start())
-        try:
-            yield Cloud(background, digi, site, directory)
-        finally:
-            background.call(stop())
+running = Cloud.running
 
 
 class Push:
@@ -362,18 +348,8 @@ def ask(cloud, method, path, body=None, user=USER, password=PASSWORD, tls=False,
         line.close()
 
 
-def control(ready, method, path, body=None):
-    with open(ready["control"]["token_file"]) as f:
-        token = f.read().strip()
-    host, _, rest = ready["control"]["url"].partition("//")[2].partition("/")
-    line = http.client.HTTPConnection(host, timeout=10)
-    try:
-        text = None if body is None else json.dumps(body)
-        line.request(method, "/" + rest + path, text, {"Authorization": "Bearer " + token})
-        response = line.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        line.close()
+def control(ready, *request):
+    return Control(ready)(*request)
 
 
 class Ready:

@@ -1,12 +1,11 @@
 """What the tests of ibmiotf share: a service side that lets everybody in and notes all it sees."""
 
 import asyncio
-import contextlib
 import textwrap
 
 from localcloud.mqtt import codec as mq
 from localcloud.mqtt import server as mqtt_server
-from localcloud_rig import running
+from serving import Server
 from device_program import program
 from waiting import until
 
@@ -81,14 +80,12 @@ class Witness(mqtt_server.Service):
         self.ends.append(end.reason)
 
 
-class Rig:
+class Rig(Server):
     """A running Witness: port, witness; send() to the clients; wait() for what they did."""
 
-    def __init__(self, server, port, background, witness):
-        self.server = server
-        self.port = port
-        self.witness = witness
-        self._background = background
+    def __init__(self, **options):
+        self.witness = Witness()
+        super().__init__(self.witness, **options)
 
     def send(self, topic, payload, qos=0, retain=False):
         """A message to every client with a subscription that matches."""
@@ -99,22 +96,14 @@ class Rig:
             for session, subscription, seen in self.witness.tree.find(topic, lambda s, t: t):
                 session.offer(seen, payload, min(qos, subscription.qos), retain, subscription)
 
-        self._background.do(offer)
-
-    def cut(self):
-        """End every connection as a failing network would."""
-        self._background.do(lambda: [c.abort() for c in list(self.server.clients)])
+        self.do(offer)
 
     def wait(self, condition, timeout=30):
         """Wait until condition() is true."""
         until(condition, timeout, lambda: repr(vars(self.witness)))
 
 
-@contextlib.contextmanager
-def rig(tls=None, websocket=False, **options):
-    witness = Witness()
-    with running(witness, tls=tls, websocket=websocket, **options) as (server, port, background):
-        yield Rig(server, port, background, witness)
+rig = Rig.running
 
 
 # What programs begin with; as they stand in a test, indented.

@@ -5,30 +5,18 @@ import contextlib
 import http.client
 import json
 import socket
+import urllib.parse
 
 from localcloud import pki
-from localcloud.background import Background
 from localcloud.mqtt import codec as mq
-from localcloud.mqtt import server as mqtt_server
+from serving import LocalCloud, Server
 
 
 @contextlib.contextmanager
-def running(*services, tls=None, websocket=False, **options):
-    """A Server with these services on a free port: gives (server, port, background)."""
-    with Background() as background:
-
-        async def start():
-            server = mqtt_server.Server(**options)
-            for service in services:
-                server.add(service)
-            listener = await server.listen("mqtt", "127.0.0.1", 0, tls, websocket)
-            return server, listener.port
-
-        server, port = background.call(start())
-        try:
-            yield server, port, background
-        finally:
-            background.call(server.stop())
+def running(*services, **options):
+    """A serving.Server with these services: gives (server, port, background)."""
+    with Server.running(*services, **options) as made:
+        yield made.server, made.port, made.background
 
 
 class Raw:
@@ -132,31 +120,20 @@ class Raw:
 @contextlib.contextmanager
 def cloud_running(*arguments, parts=(), state=None):
     """A whole local cloud in this process with these parts: (Cloud, ready line, background)."""
-    from localcloud import __main__ as program
-    from localcloud import cloud
-
-    zeros = [text for port in cloud.ports(parts) for text in (port.option, "0")]
-    given = ["--state", str(state)] if state is not None else []
-    options = program.make_parser(parts).parse_args(zeros + given + list(arguments))
-    with Background() as background:
-        made = cloud.Cloud(options, list(parts))
-        ready = background.call(made.start())
-        try:
-            yield made, ready, background
-        finally:
-            background.call(made.stop())
+    with LocalCloud.running(*arguments, parts=parts, state=state) as made:
+        yield made.cloud, made.ready, made.background
 
 
 class Http:
     """One request after the other over one connection; answers are (status, headers, JSON)."""
 
-    def __init__(self, port, ca_pem=None, user=None, password=None, host="localhost"):
+    def __init__(self, port, ca_pem=None, user=None, password=None, host="localhost", timeout=10):
         if ca_pem is None:
-            self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         else:
             context = pki.client_context(ca_pem)
             self.connection = http.client.HTTPSConnection(
-                "localhost", port, timeout=10, context=context
+                "localhost", port, timeout=timeout, context=context
             )
         self.headers = {"Host": host}
         if user is not None:
@@ -173,3 +150,26 @@ class Http:
         answer = self.connection.getresponse()
         text = answer.read()
         return answer.status, answer.headers, json.loads(text) if text else None
+
+
+class Control:
+    """
+    The control side of a running cloud (its ready line): control(method, path, body) gives
+    (status, JSON). part: what all paths begin with, as "/azure". token: which lets in.
+    """
+
+    def __init__(self, ready, part=""):
+        address = urllib.parse.urlsplit(ready["control"]["url"])
+        self._port = address.port
+        self._base = address.path + part
+        with open(ready["control"]["token_file"], encoding="utf-8") as file:
+            self.token = file.read().strip()
+
+    def __call__(self, method, path, body=None, token=None):
+        line = Http(self._port, timeout=40)
+        try:
+            bearer = "Bearer " + (token or self.token)
+            status, _, answer = line(method, self._base + path, body, Authorization=bearer)
+            return status, answer
+        finally:
+            line.connection.close()

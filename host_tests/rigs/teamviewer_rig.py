@@ -1,30 +1,36 @@
 """What the TeamViewer tests share: an agent in this process, and the device's half of a test."""
 
-import argparse
 import contextlib
 import socket
 import threading
 
-from localcloud import cloud, pki, teamviewer
-from localcloud.background import Background
+import serving
 from device_program import program
+from localcloud import pki, teamviewer
+from serving import LocalCloud
 
 
-class Agent:
+class Agent(LocalCloud):
     """
     A running agent. host, provision_port, port, ca_file as in the ready line. model: the
     teamviewer.Agent (touch it with do()). calls: (topic below the connector, payload) as
     they came. wrap: what provisioning makes of a certificate's PEM before it is sent.
+
+    state: a directory. provision_tls: the provisioning port speaks TLS only, as the newest agents
+    may. key_type: of its CA and server, "ec" or "rsa".
     """
 
-    def __init__(self, running, background):
-        self.cloud = running
-        self.background = background
-        self.part = running.parts[0]
-        self.model = self.part.agent
+    def __init__(self, state, provision_tls=False, key_type="ec"):
+        part = _TlsOnly if provision_tls else teamviewer.Part
+        super().__init__("--key-type", key_type, parts=[part], state=state)
         self.calls = []
         self.wrap = None
-        for key, value in self.part.ready().items():
+
+    async def start(self):
+        await super().start()
+        (self.part,) = self.cloud.parts
+        self.model = self.part.agent
+        for key, value in self.ready["teamviewer"].items():
             setattr(self, key, value)
         self._watch()
 
@@ -41,9 +47,6 @@ class Agent:
             **more,
         )
 
-    def do(self, function, *args):
-        return self.background.do(function, *args)
-
     def set(self, **values):
         """Set attributes of the model: backend, licensed, broken, mute."""
         for name, value in values.items():
@@ -55,15 +58,6 @@ class Agent:
     def connectors(self):
         return self.show()["connectors"]
 
-    def cut(self):
-        """End all connections as a crash does."""
-
-        def abort():
-            for client in list(self.cloud.mqtt.clients):
-                client.abort()
-
-        self.do(abort)
-
     def send(self, topic, payload, connector=None):
         """Say something to a connector; topic below it."""
         connector = connector or self.connectors()[0]["id"]
@@ -71,7 +65,7 @@ class Agent:
         self.do(service.deliver, "/v1.0/%s/%s" % (connector, topic), payload, 1)
 
     def service(self, name):
-        return next(s for s in self.cloud.mqtt.services if s.name == name)
+        return next(s for s in self.server.services if s.name == name)
 
     def _watch(self):
         connectors = self.service("teamviewer")
@@ -94,42 +88,15 @@ class Agent:
         provisioning.deliver = wrapped
 
 
-@contextlib.contextmanager
-def running(state, port=0, provision_port=0, provision_tls=False, key_type="ec"):
-    """
-    An Agent with its state in a directory. provision_tls: the provisioning port speaks TLS only,
-    as the newest agents may. key_type: of its CA and server, "ec" or "rsa".
-    """
-    options = argparse.Namespace(
-        host="127.0.0.1",
-        state=str(state),
-        key_type=key_type,
-        open_broker=None,
-        allow_origin=(),
-        mqtt_port=0,
-        mqtts_port=0,
-        ws_port=0,
-        wss_port=0,
-        http_port=0,
-        https_port=0,
-        tv_port=port,
-        tv_provision_port=provision_port,
-    )
-    with Background() as background:
-        made = cloud.Cloud(options, [_TlsOnly if provision_tls else teamviewer.Part])
-        background.call(made.start())
-        try:
-            yield Agent(made, background)
-        finally:
-            background.call(made.stop())
-
-
 class _TlsOnly(teamviewer.Part):
     async def start(self):
         await super().start()
         mqtt = self.cloud.mqtt
         mqtt.listeners.pop(teamviewer.PROVISION).close()
         await mqtt.listen(teamviewer.PROVISION, "127.0.0.1", 0, self.pki.server_context())
+
+
+running = Agent.running
 
 
 class Relay:
@@ -196,25 +163,23 @@ class Relay:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-class Device:
-    """A board with an agent to speak to, and a CertFolder of its own."""
+DEVICE = program("teamviewer_rig_device")
 
-    def __init__(self, board, agent, folder):
-        self.board = board
+
+class Device(serving.Device):
+    """Device programs with an agent to speak to, and a CertFolder of their own."""
+
+    prelude = DEVICE
+
+    def __init__(self, board, agent, folder, **parameters):
+        super().__init__(board, agent)
         self.name = board.name
         self.agent = agent
         self.folder = folder
+        self._parameters = parameters
 
-    def run(self, source, **values):
-        """Board.run() with DEVICE before the source."""
-        return self.board.run(
-            DEVICE + source, parameters=self.agent.parameters(self.folder), **values
-        )
-
-    def start(self, source, **values):
-        return self.board.start(
-            DEVICE + source, parameters=self.agent.parameters(self.folder), **values
-        )
+    def values(self, **values):
+        return dict(parameters=self.agent.parameters(self.folder, **self._parameters), **values)
 
     def connector(self):
         """The agent's model of the client that was provisioned there."""
@@ -224,8 +189,6 @@ class Device:
     def _connector(self, name):
         return self.agent.model.connectors[name]
 
-
-DEVICE = program("teamviewer_rig_device")
 
 PROVISION = """
 c = client()
@@ -239,10 +202,6 @@ def files(folder):
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
-def run(board, source, agent, folder, **more):
-    """Board.run() with DEVICE before the source; more: parameters of the client."""
-    timeout = more.pop("timeout", 30)
-    values = more.pop("values", {})
-    return board.run(
-        DEVICE + source, timeout=timeout, parameters=agent.parameters(folder, **more), **values
-    )
+def run(board, source, agent, folder, timeout=60, values=(), **parameters):
+    """Device.run(); parameters: more of the client's."""
+    return Device(board, agent, folder, **parameters).run(source, timeout, **dict(values))
