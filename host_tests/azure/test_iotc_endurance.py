@@ -16,47 +16,7 @@ from device_program import program
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
 # The link's waits cut short; the program sends a number every 20 ms and answers commands.
-FLOW = """
-class Quick(iotc.MQTTLink):
-    backoff_ms = 20
-    backoff_max_ms = 100
-
-iotc.MQTTLink = Quick
-iotc.Device.timeout = 0.5
-iotc.Device.keepalive = 1
-d = device(name=NAME)
-d.setQosLevel(1)
-numbers = 0
-sent = 0
-taken = []
-calls = []
-going = True
-
-def on_sent(info):
-    taken.append(info.getPayload()["n"])
-
-def on_command(info):
-    global going
-    calls.append(info.getMessageId())
-    if info.getTag() == "stop":
-        going = False
-    info.setResponse(200, info.getPayload())
-
-d.on("MessageSent", on_sent)
-d.on("Command", on_command)
-report(code=d.connect(), error=d.error)
-longest = 0
-while going or d.inflight:
-    start = time.ticks_ms()
-    d.do_next(20)
-    longest = max(longest, time.ticks_diff(time.ticks_ms(), start))
-    if going and time.ticks_diff(start, sent) > 20 and d.sendTelemetry({"n": numbers}) == 0:
-        sent = start
-        numbers += 1
-assert d.isConnected()
-report(numbers=numbers, taken=len(taken), twice=len(calls) - len(set(calls)), longest=longest)
-d.disconnect()
-"""
+FLOW = program("iotc_endurance_flow")
 
 
 def invoke_until_answered(dev, value, name="echo"):
@@ -114,30 +74,7 @@ def test_every_fault_while_telemetry_flows_and_commands_come_in(dev):
 
 CLOCK = program("iotc_endurance_clock")
 
-WEEK = """
-d = device(name=NAME)
-iotc.Device.keepalive = 1177
-d.setQosLevel(1)
-watch(d, "ConnectionStatus")
-assert d.connect() == 0, d.error
-
-def settle():
-    "Until nothing is under way: the first step after connect() asks for the twin."
-    start = _real.ticks_ms()
-    while d.do_next(5) or d.inflight:
-        assert _real.ticks_diff(_real.ticks_ms(), start) < 20000, d.error
-
-settle()
-for hour in range(HOURS):
-    for _ in range(4):
-        time.ahead += 900
-        d.do_next(0)
-        assert d.sendTelemetry({"n": hour}) == 0
-        settle()
-    report(hour=hour, at=time.ahead)
-    sys.stdin.readline()
-report(error=d.error, connected=d.isConnected())
-"""
+WEEK = program("iotc_endurance_week")
 
 HOURS = 7 * 24
 

@@ -1,5 +1,7 @@
 """lib/cloud_seldom.py: what a device does seldom. On MicroPython and on CPython."""
 
+from device_program import program
+
 
 def test_pauses_grow_and_end_at_five_minutes(board):
     got = board.run(
@@ -67,41 +69,6 @@ answer(lambda name, value: object())
 
 def test_pain_33_no_heap_to_load_a_file_is_no_end(board):
     """What is loaded on demand can fail for want of memory: told, and tried again."""
-    got = board.run(
-        """
-import cloud_device
-
-class Device(cloud_device.Device):
-    _most = 1000
-    def _step(self, wait_ms):
-        return False
-    def _pack(self, topic, text, fields, when):
-        return (text,)
-    def _put(self, text):
-        return None
-
-class Failing:
-    left = 3
-    def make(self, device, settings):
-        device._template = "{name}"
-    def named(self, names, name, template):
-        names[name] = name
-    def tell(self, device, fields):
-        self.left -= 1
-        if self.left:
-            raise MemoryError("no heap")
-        return "told"
-
-failing = Failing()
-cloud_device.load_once = lambda name: failing
-device = Device({"keep": 4})
-device._on_up()
-device.report({"a": 1})
-report(error=type(device.error).__name__, pending=device.pending)
-for _ in range(4):
-    device.do_next()
-report(error=type(device.error).__name__, left=failing.left, pending=device.pending)
-"""
-    ).reports
+    got = board.run(program("cloud_device_failing_load")).reports
     assert got[0] == {"error": "MemoryError", "pending": 1}
     assert got[1] == {"error": "MemoryError", "left": 0, "pending": 1}

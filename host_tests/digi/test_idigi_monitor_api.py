@@ -37,6 +37,7 @@ from hypothesis import strategies as st
 from localcloud import pki
 from localcloud.digi import FAULTS
 from waiting import until
+from device_program import program
 
 SECRET = PASSWORD
 API = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)]).load("idigi_monitor_api")
@@ -1447,6 +1448,9 @@ report(text=str(session.error))
     assert "is [::1]:{} a Remote Manager push port".format(port) in report["text"]
 
 
+CHAOS = PRELUDE + program("idigi_chaos")
+
+
 def test_explicit_mode_loses_nothing(board, digi):
     """
     Connections that break anywhere, a callback that now and then fails: every event is taken in
@@ -1462,38 +1466,7 @@ def test_explicit_mode_loses_nothing(board, digi):
     )
     total = 60
     program = board.start(
-        PRELUDE
-        + """
-import json
-taken = set()
-calls = [0]
-def callback(data):
-    messages = json.loads(data)["Document"]["Msg"]
-    messages = messages if isinstance(messages, list) else [messages]
-    calls[0] += 1
-    if calls[0] % 5 == 0:
-        session.stop()
-        session.start()
-        return False
-    if calls[0] % 7 == 0:
-        raise ValueError
-    for message in messages:
-        taken.add(message["DataPoint"]["data"])
-    return True
-session = client.create_session(callback, monitor)
-session.backoff_ms = 20
-run(session.is_connected, client)
-report(up=True)
-start = time.ticks_ms()
-while len(taken) < total and time.ticks_diff(time.ticks_ms(), start) < 40000:
-    try:
-        client.do_next(50)
-    except ValueError:
-        session.stop()
-        session.start()
-report(taken=sorted(taken))
-run(lambda: False, client, 60)
-""",
+        CHAOS,
         K=digi.arguments(),
         monitor=monitor,
         total=total,

@@ -187,6 +187,7 @@ def test_every_module_has_its_test():
 # --- how tests reach what they test ---
 
 TESTS = [path for path in HOST if "host_tests" in path.parts and "device" not in path.parts]
+PROGRAM_LINES = 30
 
 
 def test_tests_reach_into_nothing_private():
@@ -215,6 +216,19 @@ def test_tests_find_their_modules_by_one_path():
         if "host_tests" in path.parts and words.search(path.read_text())
     ]
     assert not changed
+
+
+def test_longer_device_programs_are_files():
+    """Of host_tests/device, where ruff reads them; short ones say most beside their asserts."""
+    found = []
+    for path in TESTS:
+        if path.parent.name == "house":  # its texts are programs of other kinds
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if node.value.count("\n") > PROGRAM_LINES:
+                    found.append("{}:{}".format(name(path), node.lineno))
+    assert not found, "make them files: rigs/device_program.py reads them"
 
 
 # --- what mip and the firmware's build are told ---

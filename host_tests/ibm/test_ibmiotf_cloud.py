@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ibm_rig import WATCH
+from ibm_rig import WATCH, indented
 from localcloud_rig import Control
 
 # The programs below know neither the local cloud nor its certificate: the address they have is the
@@ -74,104 +74,11 @@ def here(cloud, options, secure=True):
 
 
 # Programs in the manner of the documents: their calls in their order, nothing of ours in between.
-DEVICE_PROGRAM = """
-    import ibmiotf.device
+DEVICE_PROGRAM = indented("ibmiotf_documented_device")
 
-    try:
-        options = ibmiotf.device.ParseConfigFile(settings)
-        client = ibmiotf.device.Client(options)
-    except ibmiotf.ConnectionException as error:
-        print(error)
-        raise
+APPLICATION_PROGRAM = indented("ibmiotf_documented_application")
 
-    seconds = 60
-
-    def obey(cmd):
-        global seconds
-        print("got %s" % cmd.payload)
-        if cmd.command == "pace":
-            if "seconds" in cmd.data:
-                seconds = cmd.data["seconds"]
-        elif cmd.command == "say":
-            print(cmd.data["message"])
-
-    client.connect()
-    client.commandCallback = obey
-    climate={"celsius": 21.5, "lux": 300}
-    client.publishEvent("climate", climate)
-    twice=2
-    client.publishEvent("climate", climate, twice)
-"""
-
-APPLICATION_PROGRAM = """
-    import json
-    import ibmiotf.application
-
-    try:
-        options = {
-            "org": ORG,
-            "id": APP,
-            "auth-method": METHOD,
-            "auth-key": KEY,
-            "auth-token": TOKEN
-        }
-        client = ibmiotf.application.Client(options)
-    except ibmiotf.ConnectionException as error:
-        print(error)
-        raise
-
-    def hear(event):
-        text = "%s %s from %s: %s"
-        print(text % (event.format, event.event, event.device, json.dumps(event.data)))
-
-    def follow(status):
-        if status.action == "Disconnect":
-            text = "%s %s %s (%s)"
-            print(text % (status.time.isoformat(), status.device, status.action, status.reason))
-        else:
-            print("%s %s %s" % (status.time.isoformat(), status.device, status.action))
-
-    client.connect()
-    client.deviceEventCallback = hear
-    client.subscribeToDeviceEvents(event=what)
-    client.subscribeToDeviceEvents(deviceType=kind, deviceId=number, event=what)
-    client.connect()
-    client.deviceStatusCallback = follow
-    client.subscribeToDeviceStatus(deviceType=kind, deviceId=number)
-    devices = client.api.getDevices()
-    print("%d devices" % len(devices))
-"""
-
-OLDEST_PROGRAM = """
-    import json
-    import ibmiotc.application
-    try:
-      options = ibmiotc.application.ParseConfigFile(settings)
-      client = ibmiotc.application.Client(options)
-    except ibmiotc.ConnectionException as error:
-      print(error)
-      raise
-
-    def hear(event):
-      text = "%s %s from %s: %s"
-      print(text % (event.format, event.event, event.device, json.dumps(event.data)))
-
-    def follow(status):
-      if status.action == "Disconnect":
-        text = "%s %s %s (%s)"
-        print(text % (status.time.isoformat(), status.device, status.action, status.reason))
-      else:
-        print("%s %s %s" % (status.time.isoformat(), status.device, status.action))
-
-    client.eventCallback = hear
-    client.subscribeToDeviceEvents(deviceType=kind, deviceId=number, event=what)
-    client.statusCallback = follow
-    client.subscribeToDeviceStatus()
-    climate={"celsius": 21.5, "lux": 300}
-    client.publishEvent(kind, number, "climate", climate)
-    order={"after": 50}
-    client.publishCommand(kind, number, "restart", climate)
-"""
+OLDEST_PROGRAM = indented("ibmiotc_documented_application")
 
 
 def read_until(program, *wanted):
@@ -517,44 +424,7 @@ def test_device_and_application_status_tell_how_it_stands_and_what_happens(board
 
 def test_a_durable_session_keeps_what_came_while_away_a_clean_one_does_not(board, cloud):
     run = board.run(
-        TALK
-        + """
-    commands, events = [], []
-    device.commandCallback = lambda c: commands.append(c.data["i"])
-    app.deviceEventCallback = lambda e: events.append(e.data["i"])
-    app.subscribeToDeviceEvents(device.options["type"], device.options["id"], "durable", qos=1)
-    name = device.options["type"], device.options["id"]
-    until(lambda: device.isConnected() and app.isConnected() and settled())
-    until(settled)
-    device.disconnect()
-    for i in range(5):
-        app.publishCommand(*name, "c", {"i": i}, 1 + i % 2)
-    until(lambda: not app.link.inflight)
-    app.disconnect()
-    device.connect()
-    for i in range(5):
-        device.publishEvent("durable", {"i": i}, 1 + i % 2)
-    until(lambda: not device.link.inflight)
-    app.connect()
-    until(lambda: len(events) == 5)
-    report(commands=sorted(commands), events=sorted(events))
-
-    # The same with a clean session: nothing is kept.
-    device.disconnect()
-    device.link.clean_session = True
-    device.connect()
-    device.disconnect()
-    for i in range(5):
-        app.publishCommand(*name, "c", {"i": i}, 1)
-    until(lambda: not app.link.inflight)
-    del commands[:]
-    device.connect()
-    device.publishEvent("back", {}, 1)  # what was subscribed before it is, once this is taken
-    until(lambda: not device.link.inflight)
-    app.publishCommand(*name, "c", {"i": 99}, 1)
-    until(lambda: commands)
-    report(commands=commands)
-    """,
+        TALK + indented("ibmiotf_cloud_sessions"),
         **talk(cloud, board, device={"clean-session": False}, app={"clean-session": False}),
     )
     durable, clean = run.reports
@@ -564,39 +434,7 @@ def test_a_durable_session_keeps_what_came_while_away_a_clean_one_does_not(board
 
 def test_instances_of_a_shared_application_share_the_events(board, cloud):
     run = board.run(
-        TALK
-        + """
-    shared = dict(app_options)
-    shared["type"] = "shared"
-    counts = [0, 0, 0]
-    apps = []
-
-    def count(i):
-        def hear(e):
-            counts[i] += 1
-        return hear
-
-    for i in range(3):
-        one = ibmiotf.application.Client(shared)
-        one.deviceEventCallback = count(i)
-        one.subscribeToDeviceEvents(device.options["type"], device.options["id"], "shared")
-        one.connect()
-        apps.append(one)
-    for _ in range(20):
-        for one in apps:
-            one.do_next(5)
-    device.connect()
-    for i in range(30):
-        device.publishEvent("shared", {"i": i}, 1)
-    while sum(counts) < 30 or device.link.inflight:
-        device.do_next(5)
-        for one in apps:
-            one.do_next(5)
-    for _ in range(20):
-        for one in apps:
-            one.do_next(5)
-    report(counts=counts)
-    """,
+        TALK + indented("ibmiotf_cloud_shared"),
         **talk(cloud, board),
     )
     counts = run.report["counts"]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from ibm_rig import DEVICE as OPTIONS
-from ibm_rig import WATCH
+from ibm_rig import WATCH, indented
 from ibm_rig import rig as make_rig
 from localcloud import pki
 from localcloud.mqtt import codec as mq
@@ -753,71 +753,7 @@ def test_pain_33_an_exception_anywhere_in_the_programs_part_leaves_a_client_that
 ):
     """It comes out of the call, or reaches errorCallback; the next command and event arrive."""
     program = board.start(
-        START
-        + """
-    fuse = [0]
-
-    def burn():
-        if fuse[0]:
-            fuse[0] -= 1
-            raise {error}("as ordered")
-
-    class Codec:
-        @staticmethod
-        def encode(data, timestamp):
-            if place == "encoder":
-                burn()
-            return data
-
-        @staticmethod
-        def decode(message):
-            if place == "decoder":
-                burn()
-            return ibmiotf.Message(message.payload)
-
-    def hear(c):
-        if place == "commandCallback":
-            burn()
-        got.append(c.command)
-
-    def fail(e):
-        if place == "errorCallback":
-            burn()
-        errors.append(type(e).__name__)
-
-    got = []
-    raised = []
-    client.link.backoff_ms = 20
-    client.commandCallback = hear
-    client.errorCallback = fail
-    client.setMessageEncoderModule("x", Codec)
-    client.connect()
-    report(ready=True)
-
-    def step():
-        try:
-            client.do_next(20)
-        except BaseException as e:
-            raised.append(type(e).__name__)
-
-    fuse[0] = 1
-    try:
-        client.publishEvent("first", "x", "1", 1)
-    except BaseException as e:
-        raised.append(type(e).__name__)
-    end = time.ticks_add(time.ticks_ms(), 20000)
-    while "last" not in got and time.ticks_diff(end, time.ticks_ms()) > 0:
-        step()
-    for _ in range(3):
-        try:
-            client.publishEvent("second", "x", "2", 1)
-            break
-        except BaseException as e:
-            raised.append(type(e).__name__)
-    while client.link.inflight and time.ticks_diff(end, time.ticks_ms()) > 0:
-        step()
-    report(got=got, raised=raised, errors=errors, left=client.link.inflight)
-    """.replace("{error}", error),
+        START + indented("ibmiotf_device_burns").replace("ERROR", error),
         options=options(rig, clean_session=False),
         place=place,
     )
@@ -834,39 +770,7 @@ def test_pain_33_an_exception_anywhere_in_the_programs_part_leaves_a_client_that
     assert rig.witness.publishes[-1].topic == "iot-2/evt/second/fmt/x"
 
 
-LOGGING = """
-    import sys
-
-    class Logger:
-        def __init__(self, name):
-            self.name = name
-            self.handlers = []
-
-        def addHandler(self, handler):
-            self.handlers.append(handler)
-
-        def write(self, level, text, *args):
-            lines.append(self.name + " " + level + ": " + (text % args if args else text))
-
-        def debug(self, text, *args):
-            self.write("debug", text, *args)
-
-        def info(self, text, *args):
-            self.write("info", text, *args)
-
-        def error(self, text, *args):
-            self.write("error", text, *args)
-
-    class logging:  # as far as micropython-lib's is used
-        loggers = {}
-
-        @staticmethod
-        def getLogger(name=None):
-            return logging.loggers.setdefault(name, Logger(name))
-
-    lines = []
-    sys.modules["logging"] = logging
-"""
+LOGGING = indented("ibmiotf_device_logging")
 
 
 def test_pain_61_logging_tells_what_the_client_does_and_no_secret(board, rig):

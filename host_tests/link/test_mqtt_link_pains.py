@@ -553,38 +553,7 @@ report(torn=torn[:3], bad=stream.corrupt, some=counts[0] > 0, inflight=link.infl
 def test_pain_37_two_threads(board):
     report = device(
         board,
-        """
-import _thread, time
-stream = BrokerStream()
-link = make(stream, window=50)
-link.connect()
-over = []
-def work(name):
-    sent = 0
-    for i in range(600):
-        topic = "up/%s%d" % (name, i % 5)
-        try:
-            link.publish(topic, topic[3:] * 20, qos=i & 1)
-            sent += 1
-        except OSError:
-            time.sleep_ms(1)
-    over.append(sent)
-_thread.start_new_thread(work, ("t",))
-start = time.ticks_ms()
-for i in range(600):
-    topic = "up/m%d" % (i % 5)
-    try:
-        link.publish(topic, topic[3:] * 20, qos=i & 1)
-    except OSError:
-        pass
-    link.do_next()
-while not over and time.ticks_diff(time.ticks_ms(), start) < 30000:
-    link.do_next()
-run(link, lambda: not link.inflight)
-torn = [one for one in stream.received if one[1] != one[0][3:] * 20]
-report(torn=torn[:3], bad=stream.corrupt, sent=over[0] > 0, inflight=link.inflight,
-       downs=count(link, "down"))
-""",
+        program("mqtt_link_pains_two_threads"),
         heap="64m",
     )
     assert report == {"torn": [], "bad": [], "sent": True, "inflight": 0, "downs": 0}
@@ -818,58 +787,7 @@ report(done=done, up=link.is_connected(), end=[one[1] for one in stream.received
 def test_pain_55_what_is_unheard_is_bounded_and_a_sign_of_life_is_asked_for(board, size, qos):
     report = device(
         board,
-        """
-class Bounded(BrokerStream):
-    # As netstream counts on lwIP, in pieces of 512.
-    bounded = True
-    unheard = 0
-    most = 0
-    def write(self, buf, off, n):
-        n = BrokerStream.write(self, buf, off, min(n, 512))
-        self.unheard += n + 128
-        self.most = max(self.most, self.unheard)
-        return n
-    def readinto(self, buf):
-        n = BrokerStream.readinto(self, buf)
-        if n:
-            self.unheard = 0
-        return n
-
-stream = Bounded()
-link = make(stream, window=30)
-link.connect()
-stream.answers = False
-stream.most = stream.unheard = 0
-refused = 0
-for i in range(200):
-    try:
-        link.publish("up", bytes(size), qos=qos)
-    except OSError:
-        refused += 1
-    link.do_next()
-silent = stream.most
-pings = len([1 for op, _ in stream.packets if op == 0xC0])
-up = link.is_connected()
-# And where the broker answers, everything arrives.
-stream.answers = True
-if pings:
-    stream._say(0xD0, b"")
-for packet in [one for one in stream.packets if one[0] & 0xF0 == 0x30]:
-    stream._answer(packet[0], packet[1])
-run(link, lambda: not link.inflight and not stream.output)
-before = len(stream.received)
-sent = 0
-for i in range(60):
-    try:
-        link.publish("up", bytes(size), qos=qos)
-        sent += 1
-    except OSError:
-        pass
-    link.do_next()
-run(link, lambda: not link.inflight, 100)
-report(silent=silent, pings=pings, up=up, refused=refused, sent=sent,
-       came=len(stream.received) - before, bad=stream.corrupt)
-""",
+        program("mqtt_link_pains_unheard"),
         size=size,
         qos=qos,
     )

@@ -11,36 +11,7 @@ from device_program import program
 
 CONVERSATION = program("mqtt_link_safe_conversation")
 
-CALLS = (
-    CONVERSATION
-    + """
-def fail():
-    raise ERROR
-
-def talk(at, piece, room):
-    one = Talk(piece, room)
-    one.stream.fail_at = at
-    one.stream.failure = fail
-    for i in range(600):
-        one.step(True)
-        if one.over():
-            break
-    return one
-
-bad = []
-count = 0
-for piece, room in ((1 << 30, 1 << 30), (7, 40)):
-    whole = talk(0, piece, room)
-    assert whole.wrong() is None, whole.wrong()
-    calls = whole.stream.calls
-    for at in range(1, calls + 1, STEP if piece == 7 else 1):
-        count += 1
-        one = talk(at, piece, room)
-        if one.wrong() is not None:
-            bad.append((piece, at, one.wrong()))
-report(bad=bad[:3], count=count)
-"""
-)
+CALLS = CONVERSATION + program("mqtt_link_safe_calls")
 
 
 @pytest.mark.parametrize(
@@ -56,43 +27,7 @@ def test_pain_33_each_call_of_the_stream_fails_in_turn(board, error):
 
 # The heap is locked from one call of the stream on to the end of the step: the next thing that
 # needs memory gets none.
-LOCKED = (
-    CONVERSATION
-    + """
-import micropython
-
-def talk(at):
-    one = Talk(30, 200)
-    one.stream.fail_at = at
-    locked = []
-    def lock():
-        locked.append(1)
-        micropython.heap_lock()
-    one.stream.failure = lock
-    for i in range(600):
-        try:
-            one.step(not one.pushes())
-        except MemoryError:  # the test's own, with its heap locked
-            pass
-        if locked:
-            micropython.heap_unlock()
-            locked.clear()
-        if one.pushes():
-            one.act()
-        if one.over():
-            break
-    return one
-
-bad = []
-whole = talk(0)
-assert whole.wrong() is None, whole.wrong()
-for at in range(1, whole.stream.calls + 1):
-    one = talk(at)
-    if one.wrong() is not None:
-        bad.append((at, one.wrong()))
-report(bad=bad[:3], count=whole.stream.calls)
-"""
-)
+LOCKED = CONVERSATION + program("mqtt_link_safe_locked")
 
 
 def test_pain_33_no_memory_from_any_call_on(board):
@@ -105,47 +40,7 @@ def test_pain_33_no_memory_from_any_call_on(board):
 
 # The heap is filled to the brim before one step, up to `free` bytes: so each allocation of it
 # fails, one after the other.
-BRIM = (
-    CONVERSATION
-    + """
-from sweeping import Full
-
-full = Full()
-
-def talk(at, free):
-    one = Talk(60, 400)
-    for i in range(300):
-        if one.pushes():
-            one.act()
-        if i == at:
-            full.fill(free)
-        try:
-            one.step(not one.pushes())
-        except MemoryError:
-            pass
-        if i == at:
-            full.drain()
-        if one.over():
-            break
-    one.steps = i
-    return one
-
-gc.disable()
-bad = []
-count = 0
-whole = talk(-1, 0)
-assert whole.wrong() is None, whole.wrong()
-steps = whole.steps
-for at in range(steps + 1):
-    for free in range(0, 2400, 96):
-        count += 1
-        one = talk(at, free)
-        if one.wrong() is not None:
-            bad.append((at, free, one.wrong()))
-        one = None
-report(bad=bad[:3], count=count, steps=steps)
-"""
-)
+BRIM = CONVERSATION + program("mqtt_link_safe_brim")
 
 
 def test_pain_33_each_allocation_of_each_step_fails_in_turn(board):

@@ -241,47 +241,7 @@ report(again=again, unconfirmed=len(asked), said=talk(host="no-such-host.invalid
 
 # names: what the look-up says of each name, a list of ports on 127.0.0.1; asked, dialled: what
 # happened. attempt(service_answers) is one connection, as a service's client makes it.
-POLICY = (
-    STREAM
-    + """
-import socket as real
-names = {}
-asked = []
-dialled = []
-class Sockets:
-    SOCK_STREAM = real.SOCK_STREAM
-    @staticmethod
-    def socket(*args):
-        return real.socket(*args)
-    @staticmethod
-    def getaddrinfo(host, port):
-        asked.append(host)
-        if host not in names:
-            raise OSError(-2)
-        return [
-            [one for one in real.getaddrinfo("127.0.0.1", found) if one[1] == real.SOCK_STREAM][0]
-            for found in names[host]
-        ]
-netstream.socket = Sockets
-
-def attempt(stream, answers):
-    buf = bytearray(10)
-    try:
-        drive(stream.open(), stream)
-        drive(stream.send(b"who"), stream)
-        stream.start_clock()
-        while not stream.readinto(buf):
-            stream.in_time("answer")
-            stream.wait(20)
-        if answers:
-            stream.confirm()
-        return "up"
-    except OSError as e:
-        return str(e.args[-1])
-    finally:
-        stream.close()
-"""
-)
+POLICY = STREAM + program("netstream_policy")
 
 
 class HangsUp(EchoServer):

@@ -452,42 +452,7 @@ for host in ("[::1", "[::1]x", "h:99999", "h:http", ""):
 
 def test_pain_33_whatever_fails_in_an_exchange_the_next_one_is_whole(board):
     """Each call of the stream fails once, in each of four ways, with and without a connection."""
-    source = (
-        DOUBLE
-        + """
-def fresh(kept):
-    Stream.fail = None
-    session = Session("h", 80, False)
-    if kept:
-        assert session.request("GET", "/").read() == b"hello"
-    Stream.calls = 0
-    return session
-
-tried = wrong = 0
-for kept in (False, True):
-    session = fresh(kept)
-    session.request("GET", "/").read()
-    count = Stream.calls
-    for error in (MemoryError, KeyboardInterrupt, OSError, ValueError):
-        for number in range(1, count + 1):
-            session = fresh(kept)
-            Stream.fail = number, error(5)
-            try:
-                good = session.request("GET", "/").read() == b"hello"
-            except error:
-                good = True
-            Stream.fail = None
-            tried += 1
-            # The connection is closed, or it is good for another request: twice over.
-            for _ in range(2):
-                response = session.request("POST", "/", "x")
-                if response.status != 200 or response.read() != b"hello":
-                    good = False
-            if not good:
-                wrong += 1
-report(tried=tried, wrong=wrong)
-"""
-    )
+    source = DOUBLE + program("rest_each_call_fails")
     got = board.run(source).report
     assert got["wrong"] == 0 and got["tried"] > 60
 
@@ -497,45 +462,7 @@ def test_pain_33_no_heap_left_in_an_exchange(board, serve):
     if board.name == "cpython":
         pytest.skip("only MicroPython can lock its heap")
     server = serve({"/": [CHUNKED], "/b": [sized(b"after")]})
-    source = """
-import micropython
-from rest import Session
-s = Session("127.0.0.1", port, ssl=False, user="u", password="p")
-wrong = []
-for step in range(40):
-    steps = s.start("GET", "/")
-    got = None
-    turn = 0
-    locked = False
-    try:
-        while got is None:
-            s.wait(100)
-            if turn == step % 20:
-                micropython.heap_lock()
-                locked = True
-            turn += 1
-            got = next(steps)
-            if locked:
-                micropython.heap_unlock()
-                locked = False
-    except MemoryError:
-        pass
-    finally:
-        if locked:
-            micropython.heap_unlock()
-    if got and step < 20:
-        buf = bytearray(8)
-        micropython.heap_lock()
-        try:
-            got.readinto(buf)
-        except MemoryError:
-            pass
-        micropython.heap_unlock()
-    r = s.request("GET", "/b")
-    if (r.status, r.read()) != (200, b"after"):
-        wrong.append(step)
-report(wrong=wrong)
-"""
+    source = program("rest_no_heap")
     assert board.run(source, port=server.port).report == {"wrong": []}
 
 

@@ -106,5 +106,9 @@ class Rig(Server):
 rig = Rig.running
 
 
-# What programs begin with; as they stand in a test, indented.
-WATCH = textwrap.indent(program("ibm_rig_watch"), "    ")
+def indented(name):
+    """program(name), as it would stand in a test: further lines of one follow."""
+    return textwrap.indent(program(name), "    ")
+
+
+WATCH = indented("ibm_rig_watch")  # what programs begin with

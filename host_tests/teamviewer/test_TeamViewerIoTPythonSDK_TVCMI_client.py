@@ -6,6 +6,7 @@ Everything runs against the local cloud's agent in this process, on both interpr
 
 import pytest
 from teamviewer_rig import Device
+from device_program import program
 
 
 @pytest.fixture
@@ -15,66 +16,11 @@ def device(board, agent, tmp_path):
 
 # In the shape of the documents' examples: flags set by callbacks, loops that wait for them.
 # WAIT is what stands in the loops.
-DOCUMENTED = """
-import TeamViewerIoTPythonSDK.TVCMI_client as TVCMI_client
-import TeamViewerIoTPythonSDK.TVCMI_error as Error
-from TeamViewerIoTPythonSDK import CertOverrideMode
-import json
-import time
-
-client = TVCMI_client(json.dumps(parameters))
-provisioned = connected = False
-answers = []
-
-def on_certificate_received(**kwargs):
-    global provisioned
-    report(certificate=kwargs.get("msg"))
-    provisioned = True
-
-def on_connect(**kwargs):
-    global connected
-    connected = True
-
-def on_answer(**kwargs):
-    answers.append(json.loads(kwargs.get("msg").decode("utf-8")))
-
-def on_error(**kwargs):
-    report(error=kwargs)
-
-client.on_api_error = on_error
-client.on_api_response = on_certificate_received
-client.provision()
-while provisioned is False:
-    WAIT
-
-client.on_api_connect = on_connect
-client.connect_api()
-while connected is False:
-    WAIT
-
-client.on_api_response = on_answer
-client.create_sensor("sensor_name")
-while len(answers) < 1:
-    WAIT
-sensor_id = answers[0]["sensorId"]
-
-metric = {}
-metric["matchingId"] = 1
-metric["name"] = "metric_name"
-metric["valueAnnotation"] = "unit"
-metric["valueType"] = "integer"
-container = {}
-container["metrics"] = [json.dumps(metric)]
-client.create_metric(json.dumps(container), sensor_id)
-while len(answers) < 2:
-    WAIT
-report(id=len(answers[1][0]["metricId"]), error=issubclass(Error.FileError, Error.TvcmiError),
-       smart=CertOverrideMode.SMART)
-"""
+DOCUMENTED = program("TVCMI_client_documented")
 
 
 def test_documented_programs_run_with_one_line_added(device):
-    got = device.run(DOCUMENTED.replace("WAIT", "client.do_next(50)")).reports
+    got = device.run(DOCUMENTED.replace("WAIT()", "client.do_next(50)")).reports
     assert got == [
         {"certificate": "Client is successfully provisioned."},
         {"id": 32, "error": True, "smart": 3},
@@ -82,7 +28,7 @@ def test_documented_programs_run_with_one_line_added(device):
 
 
 def test_documented_programs_that_only_sleep_run_with_a_thread(device):
-    got = device.run(DOCUMENTED.replace("WAIT", "time.sleep(0.05)")).reports
+    got = device.run(DOCUMENTED.replace("WAIT()", "time.sleep(0.05)")).reports
     assert got == [
         {"certificate": "Client is successfully provisioned."},
         {"id": 32, "error": True, "smart": 3},
@@ -90,51 +36,7 @@ def test_documented_programs_that_only_sleep_run_with_a_thread(device):
 
 
 def test_the_thread_ends_with_the_connection_and_with_do_next(device):
-    got = device.run(
-        """
-from TeamViewerIoTPythonSDK import TVCMI_client as Threaded
-def sleep_until(condition):
-    for _ in range(500):
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-steps = [0]
-step = teamviewer_iot.TVCMI_client.do_next
-def counted(self, *wait):
-    steps[0] += 1
-    return step(self, *wait)
-teamviewer_iot.TVCMI_client.do_next = counted
-def runs():
-    # Whether somebody else makes steps.
-    before = steps[0]
-    time.sleep(0.3)
-    return steps[0] > before
-c = Threaded(parameters)
-c.on_api_response = hear("response")
-c.on_api_connect = hear("connect")
-c.provision()
-report(provisioned=sleep_until(lambda: heard), ended=sleep_until(lambda: not runs()))
-heard.clear()
-c.connect_api()
-report(connected=sleep_until(lambda: heard), running=runs())
-heard.clear()
-def failing(**values):
-    c.check_connection()  # a call from within the thread
-    raise ValueError("printed, not fatal")
-c.check_connection(callback=failing)
-report(answered=sleep_until(lambda: heard), running=runs())
-c.disconnect_api()
-report(ended=sleep_until(lambda: not runs()))
-heard.clear()
-c.connect_api()
-c.do_next()
-report(ended=sleep_until(lambda: not runs()))
-while not heard:
-    c.do_next(20)
-report(driven=heard[0]["on"])
-"""
-    )
+    got = device.run(program("TVCMI_client_thread_ends"))
     assert got.reports == [
         {"provisioned": True, "ended": True},
         {"connected": True, "running": True},
@@ -150,40 +52,7 @@ def test_many_calls_from_two_threads(device, agent):
     """The helping thread and the program in each other's way: nothing lost, nothing twice."""
     agent.calls.clear()
     got = device.run(
-        """
-from TeamViewerIoTPythonSDK import TVCMI_client as Threaded
-c = Threaded(parameters)
-c.on_api_response = c.on_api_connect = hear("x")
-c.on_api_error = hear("error")
-def wait(n):
-    for _ in range(1500):
-        if len(heard) >= n:
-            return
-        time.sleep(0.02)
-    raise OSError("in vain: %s" % heard)
-c.provision()
-wait(1)
-c.connect_api()
-wait(2)
-count = [0] * 200
-def own(i):
-    def callback(error_code, **values):
-        count[i] += 1 if error_code == 0 else 100
-    return callback
-done = 0
-for i in range(200):
-    while True:
-        try:
-            c.check_connection(callback=own(i))
-            break
-        except teamviewer_iot.ConnectionError:
-            time.sleep(0.002)
-for _ in range(500):
-    if sum(count) >= 200:
-        break
-    time.sleep(0.02)
-report(all=count == [1] * 200)
-""",
+        program("TVCMI_client_two_threads"),
         timeout=60,
     ).report
     assert got == {"all": True}

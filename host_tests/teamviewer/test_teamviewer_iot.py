@@ -12,7 +12,7 @@ from board_rig import DOUBLES
 from localcloud import pki
 from localcloud.teamviewer import UNITS
 from teamviewer_rig import Device, Relay
-
+from device_program import program
 
 
 @pytest.fixture
@@ -287,35 +287,7 @@ def test_every_call_does_what_it_says(device, agent):
     assert [p["timestamp"] for p in pushes[1:]] == [1767603600000, 1767603600001]
 
 
-EVERY_CALL = """
-c = connected()
-def tell(name, call, *args):
-    got = ask(c, call, *args)
-    report(call=name, on=got["on"], code=got["error_code"], msg=got["msg"],
-           keys=sorted(got), bytes=isinstance(got["msg"], bytes))
-    return got["msg"]
-tell("ping", c.check_connection)
-sensor = json.loads(tell("create_sensor", c.create_sensor, "boiler"))["sensorId"]
-tell("update_sensor", c.update_sensor_description, sensor, "Kessel №1")
-defs = {"metrics": [
-    {"matchingId": "1", "name": "t", "valueUnit": "SI.Temperature.CELSIUS"},
-    {"matchingId": "2", "name": "state", "valueType": "string", "valueAnnotation": "mode"}]}
-m = [x["metricId"] for x in json.loads(tell("create_metric", c.create_metric, defs, sensor))]
-tell("describe_metric", c.describe_metric, m[1], sensor)
-tell("update_metrics", c.update_metrics, sensor,
-     {"metrics": [{"metricId": m[1], "name": "Zustand", "valueAnnotation": "Modus"}]})
-tell("push_metrics", c.push_metrics, sensor,
-     {"metrics": [{"value": 21.5, "metricId": m[0]}, {"value": "on", "metricId": m[1]}]})
-tell("push_metrics", c.push_metrics, sensor, {"metrics": [{"value": 22, "metricId": m[0]}]},
-     1767603600000)
-tell("push_metrics", c.push_metrics, sensor, json.dumps(
-    {"metrics": [{"value": 23, "metricId": m[0]}], "timestamp": 1767603600001}))
-tell("list_sensors", c.list_sensors)
-report(ids=m)
-tell("delete_metric", c.delete_metric, json.dumps({"metrics": [{"metricId": m[0]}]}), sensor)
-tell("delete_sensor", c.delete_sensor, sensor)
-report(values=json.loads(ask(c, c.list_sensors)["msg"]))
-"""
+EVERY_CALL = program("teamviewer_iot_every_call")
 
 
 def test_all_units_and_types_are_taken(device, agent):
@@ -1764,44 +1736,13 @@ report(got=sorted(got))
     assert got["got"] == [["ping", 0], ["poison", 22]]
 
 
+FAILING = program("teamviewer_iot_failing_hook")
+
+
 @pytest.mark.parametrize("hook", ["connect", "response", "error", "disconnect", "log"])
 def test_pain_33_a_callback_that_raises_costs_nothing_else(device, agent, hook):
     """Whatever else was to be told is told; the exception comes out of the step, once."""
-    program = device.start(
-        """
-hurry(30)
-c = connected()
-raised = [0]
-def failing(**values):
-    heard.append(dict(values, on=hook))
-    if not raised[0]:
-        raised[0] = 1
-        raise KeyError("mine")
-setattr(c, "on_api_" + hook, failing)
-out = 0
-sys.stdin.readline()
-c.check_connection()
-c.list_sensors(callback=hear("own"), timeout=60)
-wanted = {"connect", "response", "disconnect", "error", "log"}
-report(ready=1)
-while True:
-    names = {h["on"] for h in heard} | ({"log"} if logged else set())
-    if wanted <= names and len([h for h in heard if h["on"] == "connect"]) > 0 and "own" in names:
-        break
-    try:
-        c.do_next(20)
-    except KeyError:
-        out += 1
-try:
-    c.check_connection(callback=hear("after"))
-    while "after" not in {h["on"] for h in heard}:
-        c.do_next(20)
-except KeyError:
-    out += 1
-report(out=out, raised=raised[0])
-""",
-        hook=hook,
-    )
+    program = device.start(FAILING, hook=hook)
     program.send("go")
     program.next_report()
     until(lambda: len(agent.calls) >= 2, "the calls")
