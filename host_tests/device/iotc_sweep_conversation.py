@@ -62,10 +62,12 @@ class Talk:
 
     def on_MessageSent(self, info):
         self.sent.add(info.payload)
-        there = self.service.telemetry, self.service.reported
-        if info.payload not in there[isinstance(info.payload, dict)] and info.statusCode == 0:
-            if not isinstance(info.payload, dict) or not self.is_reported(info.payload):
-                self.early.append(info.payload)
+        if isinstance(info.payload, dict):
+            there = self.is_reported(info.payload)
+        else:
+            there = info.payload in self.service.telemetry
+        if not there and info.statusCode == 0:
+            self.early.append(info.payload)
 
     def on_Command(self, info):
         self.commands.add(info.payload)
