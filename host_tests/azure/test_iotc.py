@@ -989,6 +989,11 @@ for _module in ("iotc_wire", "netstream"):
         (("SCOPE", azure_rig.GROUP_KEY, "x" * 129, 1), "deviceId"),
         (("SCOPE", azure_rig.GROUP_KEY, "sensor", 4), "credType"),
         (("SCOPE", azure_rig.GROUP_KEY, "sensor", None), "credType"),
+        (("SCOPE", "a path", "sensor", 2), "keyORCert"),
+        (("SCOPE", None, "sensor", 2), "keyORCert"),
+        (("SCOPE", None, "sensor", 1), "keyORCert"),
+        (("SCOPE", azure_rig.GROUP_KEY, None, 1), "deviceId"),
+        (("SCOPE", azure_rig.GROUP_KEY, 5, 1), "deviceId"),
     ],
 )
 def test_a_bad_argument_is_named(dev, arguments, word):

@@ -74,7 +74,7 @@ def test_every_fault_while_telemetry_flows_and_commands_come_in(dev):
 
 CLOCK = program("iotc_endurance_clock")
 
-WEEK = program("iotc_endurance_week")
+WEEK = program("iotc_settle") + program("iotc_endurance_week")
 
 HOURS = 7 * 24
 

@@ -5,7 +5,6 @@ can't be used. Nothing is left unanswered, nothing is forgotten, nothing ends th
 
 import asyncio
 
-import azure_rig
 import pytest
 from azure_rig import CONNECT, dev, fresh, rig  # noqa: F401
 
@@ -122,29 +121,6 @@ def test_a_request_that_is_wrong_is_not_repeated(dev, fresh):
 
 
 # ---- programs that hand over what can't be used
-
-
-@pytest.mark.parametrize(
-    "arguments, word",
-    [
-        (("S", "a path", "sensor", 2), "keyORCert"),
-        (("S", None, "sensor", 2), "keyORCert"),
-        (("S", azure_rig.GROUP_KEY, None, 1), "deviceId"),
-        (("S", azure_rig.GROUP_KEY, 5, 1), "deviceId"),
-        (("S", None, "sensor", 1), "keyORCert"),
-    ],
-)
-def test_an_argument_of_another_type_is_named(dev, arguments, word):
-    got = dev.run(
-        """
-        try:
-            iotc.Device(*arguments)
-        except ValueError as e:
-            report(text=str(e))
-        """,
-        arguments=arguments,
-    ).report
-    assert word in got["text"]
 
 
 def test_a_model_of_older_days_does_not_keep_todays_device_from_connecting(dev):

@@ -12,16 +12,6 @@ from building import firmware
 CLIENTS = [name for name in least_heap.CLIENTS if name != "umqtt"]
 
 
-@pytest.fixture(scope="module")
-def deeds(tmp_path_factory):
-    if emulator.why_not():
-        pytest.skip(emulator.why_not())
-    made = least_heap.Deeds(tmp_path_factory.mktemp("cloud"))
-    yield made
-    made.close()
-    print(made.process.tail(60))
-
-
 @pytest.mark.parametrize("client", CLIENTS)
 def test_every_client_does_its_deed_with_built_files(board_lwip, deeds, built_path, client):
     said = []

@@ -1,17 +1,7 @@
 """tools/board/least_heap.py: the deeds that it measures, done with room to spare and without."""
 
 import pytest
-from board import emulator, least_heap
-
-
-@pytest.fixture(scope="module")
-def deeds(tmp_path_factory):
-    if emulator.why_not():
-        pytest.skip(emulator.why_not())
-    made = least_heap.Deeds(tmp_path_factory.mktemp("cloud"))
-    yield made
-    made.close()
-    print(made.process.tail(60))
+from board import least_heap
 
 
 @pytest.mark.parametrize("client", least_heap.CLIENTS)

@@ -3,10 +3,8 @@
 import json
 
 import cloud_rig
-import pytest
 from cloud_rig import world  # noqa: F401
 
-# ruff: noqa: F811
 
 PRELUDE = """
 import cloud, time
@@ -20,12 +18,7 @@ def step(until, ms=60000):
 """
 
 
-@pytest.fixture
-def place(world, tmp_path, request):
-    made = world.place("azure", cloud_rig.name_of(request), tmp_path)
-    yield made
-    made.line.lift()
-    made.close()
+place = cloud_rig.place_at("azure")
 
 
 def properties(place):

@@ -26,23 +26,7 @@ def test_good_settings_have_no_findings(board, place):
 
 @pytest.mark.parametrize("service", ["ibm", "mqtt", "digi"])
 def test_good_watchers_have_no_findings(board, world, service):
-    ready = world.ready
-    app, digi = ready["ibm"]["application"], ready["digi"]
-    settings = {
-        "ibm": {
-            "org": ready["ibm"]["org"], "id": "checker", "key": app["key"], "token": app["token"],
-            "host": "localhost", "port": ready["mqtt"]["tls_port"],
-        },
-        "mqtt": {
-            "host": "localhost", "port": ready["mqtt"]["tls_port"], "id": "checker",
-            "user": "rig", "password": "a-password",
-        },
-        "digi": {
-            "host": "localhost", "username": digi["username"], "password": digi["password"],
-            "port": digi["https_port"], "push_port": digi["push_tls_port"],
-        },
-    }[service]  # fmt: skip
-    settings.update(service=service, ca=ready["ca_der"])
+    settings = cloud_rig.watcher_settings(world, service)
     assert check(board, settings, "Watcher")["found"] == []
 
 

@@ -7,10 +7,8 @@ import json
 import re
 
 import cloud_rig
-import pytest
 from cloud_rig import world  # noqa: F401
 
-# ruff: noqa: F811
 
 # Keys of a discovery message that the documents of the integration name for sensors and binary
 # sensors, with the type that they give them (of those that are used here, and those beside them).
@@ -87,11 +85,7 @@ report(none=[config(SETTINGS, "t", "n", "f", value) for value in (None, [1], {"a
     assert len({config["unique_id"] for _, config in found.values()}) == len(fields)
 
 
-@pytest.fixture
-def place(world, tmp_path, request):
-    made = world.place("mqtt", cloud_rig.name_of(request), tmp_path)
-    yield made
-    made.close()
+place = cloud_rig.place_at("mqtt")
 
 
 def test_a_sensor_for_each_field_appears(board, place):

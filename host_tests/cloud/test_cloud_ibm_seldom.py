@@ -1,17 +1,11 @@
 """lib/cloud_ibm.py and cloud_ibm_seldom.py: what IBM's grammar has of its own."""
 
 import cloud_rig
-import pytest
 from cloud_rig import world  # noqa: F401
 
-# ruff: noqa: F811
 
 
-@pytest.fixture
-def place(world, tmp_path):
-    made = world.place("ibm", "ignored", tmp_path)
-    yield made
-    made.close()
+place = cloud_rig.place_at("ibm")
 
 
 def test_messages_are_events_in_the_iotf_form_with_their_time(board, place):

@@ -91,24 +91,7 @@ def test_a_device(service, installed, micropython, world, tmp_path):
 @pytest.mark.parametrize("service", cloud_rig.WATCHERS)
 def test_a_watcher(service, installed, micropython, world):
     installed(service)
-    ready = world.ready
-    app, digi = ready["ibm"]["application"], ready["digi"]
-    settings = {
-        "ibm": {
-            "org": ready["ibm"]["org"], "id": "installed", "key": app["key"],
-            "token": app["token"], "host": "localhost", "port": ready["mqtt"]["tls_port"],
-        },
-        "mqtt": {
-            "host": "localhost", "port": ready["mqtt"]["tls_port"], "id": "installed-watcher",
-            "user": "rig", "password": "a-password",
-        },
-        "digi": {
-            "host": "localhost", "username": digi["username"], "password": digi["password"],
-            "port": digi["https_port"], "push_port": digi["push_tls_port"],
-        },
-    }[service]  # fmt: skip
-    settings.update(service=service, ca=ready["ca_der"])
-    program = micropython.start(WATCHER, SETTINGS=settings)
+    program = micropython.start(WATCHER, SETTINGS=cloud_rig.watcher_settings(world, service))
     while program.next_report(60) != {"up": True}:
         pass
     if service == "digi":

@@ -1,18 +1,11 @@
 """lib/cloud_mqtt.py and cloud_mqtt_seldom.py: templates, status, settings as retained messages."""
 
 import cloud_rig
-import pytest
 from cloud_rig import world  # noqa: F401
 
-# ruff: noqa: F811
 
 
-@pytest.fixture
-def place(world, tmp_path, request):
-    made = world.place("mqtt", cloud_rig.name_of(request), tmp_path)
-    made.line.lift()
-    yield made
-    made.close()
+place = cloud_rig.place_at("mqtt")
 
 
 FOREVER = """

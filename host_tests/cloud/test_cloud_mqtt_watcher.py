@@ -1,10 +1,8 @@
 """lib/cloud_mqtt_watcher.py: what is not as our devices send it. The contract is elsewhere."""
 
 import cloud_rig
-import pytest
 from cloud_rig import world  # noqa: F401
 
-# ruff: noqa: F811
 
 SOURCE = """
 import cloud
@@ -24,12 +22,7 @@ while True:
 """
 
 
-@pytest.fixture
-def place(world, tmp_path, request):
-    made = world.place("mqtt", cloud_rig.name_of(request), tmp_path)
-    made.line.lift()
-    yield made
-    made.close()
+place = cloud_rig.place_at("mqtt")
 
 
 def test_foreign_messages_times_and_cleared_statuses(board, place):

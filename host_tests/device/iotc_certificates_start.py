@@ -1,6 +1,6 @@
 # ruff: noqa: F821 (what stands before it defines the rest)
-# iotc_endurance_clock.py and azure_rig_prelude.py are there. The clock is moved by days, the ticks
-# by minutes: look() is when the device looks at its clock.
+# The clock is moved by days, the ticks by minutes: look() is when the device looks at its clock.
+# iotc_endurance_clock.py, azure_rig_prelude.py and iotc_settle.py are there.
 from given import FILE, NAME
 
 iotc.Device.certificate_file = FILE
@@ -27,15 +27,6 @@ def make(name=NAME, **options):
 def words(d):
     if "certificate" in str(d.error) and str(d.error) not in said:
         said.append(str(d.error))
-
-def settle(d, steps=5, ms=15000):
-    "Until nothing is under way, for some steps of 5 ms in a row."
-    start = _real.ticks_ms()
-    quiet = 0
-    while quiet < steps:
-        quiet = 0 if d.do_next(5) or d.inflight else quiet + 1
-        words(d)
-        assert _real.ticks_diff(_real.ticks_ms(), start) < ms, d.error
 
 def head():
     "The first line of the file: another certificate has another."

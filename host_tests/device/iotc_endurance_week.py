@@ -1,6 +1,6 @@
 # ruff: noqa: F821 (what stands before it defines the rest)
-# A message each quarter of an hour; the test moves the cloud's clock. azure_rig_prelude.py and
-# iotc_endurance_clock.py are there.
+# A message each quarter of an hour; the test moves the cloud's clock. azure_rig_prelude.py,
+# iotc_endurance_clock.py and iotc_settle.py are there.
 from given import HOURS, NAME, report
 
 d = device(name=NAME)
@@ -8,20 +8,13 @@ iotc.Device.keepalive = 1177
 d.setQosLevel(1)
 watch(d, "ConnectionStatus")
 assert d.connect() == 0, d.error
-
-def settle():
-    "Until nothing is under way: the first step after connect() asks for the twin."
-    start = _real.ticks_ms()
-    while d.do_next(5) or d.inflight:
-        assert _real.ticks_diff(_real.ticks_ms(), start) < 20000, d.error
-
-settle()
+settle(d, 1)  # the first step after connect() asks for the twin
 for hour in range(HOURS):
     for _ in range(4):
         time.ahead += 900
         d.do_next(0)
         assert d.sendTelemetry({"n": hour}) == 0
-        settle()
+        settle(d, 1)
     report(hour=hour, at=time.ahead)
     sys.stdin.readline()
 report(error=d.error, connected=d.isConnected())

@@ -12,14 +12,15 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 
-import digi_rig
 import push_client
 import pytest
 import workshop
 from workshop import processes
-from digi_rig import PASSWORD, USER
+from digi_rig import PASSWORD, USER, digi, shared  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
+
+# ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
 TOOL = workshop.ROOT / "tools" / "push_client.py"
 # From the document of 2012: option, default.
@@ -32,20 +33,6 @@ DOCUMENTED = [
     ("--batchsize BATCHSIZE, -b BATCHSIZE", "1"),
     ("--batchduration BATCHDURATION, -d BATCHDURATION", "60"),
 ]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    with digi_rig.running(tmp_path_factory.mktemp("digi")) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def digi(shared):
-    yield shared
-    shared.do(shared.digi.lift)
-    for monitor in list(shared.digi.monitors.values()):
-        shared.do(shared.digi.remove, monitor)
 
 
 @pytest.fixture(params=["micropython", "cpython"])

@@ -4,11 +4,11 @@ STM32) and ESP32's, from rigs/doubles. The double writes down each call that wou
 """
 
 import socket
-import threading
 
 import board_rig
 import pytest
 from http_rig import OK, scripts
+from listening import EchoServer
 from localcloud import pki
 from localcloud.faults import FaultProxy
 from websocket_rig import AiohttpBridge
@@ -33,40 +33,9 @@ def closed_port():
     return port
 
 
-class Echo:
-    """Sends back what it gets, on loopback."""
-
-    def __init__(self):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock):
-        try:
-            with sock:
-                while True:
-                    data = sock.recv(4096)
-                    if not data:
-                        return
-                    sock.sendall(data)
-        except OSError:
-            pass
-
-    def stop(self):
-        self._listener.close()
-
-
 @pytest.fixture
 def echo():
-    server = Echo()
+    server = EchoServer()
     yield server
     server.stop()
 

@@ -1064,32 +1064,16 @@ def test_unsubscribing_while_offline_reaches_a_durable_session(board, broker, ob
 # ---- what it costs
 
 
-def test_nothing_is_allocated_when_idle(board, broker):
+def nothing_is_allocated_when_idle(board, peer, **options):
     if board.name == "cpython":
         pytest.skip("CPython has no such figure")
-    (report,) = on(
-        board,
-        broker,
-        """
-        link = make()
-        link.connect()
-        link.subscribe("a/b", 1)
-        run(lambda: acks)
-        for _ in range(20):
-            link.do_next(1)
-        gc.collect()
-        gc.disable()
-        before = gc.mem_alloc()
-        for _ in range(1000):
-            link.do_next()
-        idle = gc.mem_alloc() - before
-        for _ in range(20):
-            link.do_next(2)
-        waiting = gc.mem_alloc() - before - idle
-        report(idle=idle, waiting=waiting)
-        """,
-    )
-    assert report == {"idle": 0, "waiting": 0}
+    source = LINK + program("mqtt_link_idle")
+    run = board.run(source, host=peer.host, port=peer.port, options=options)
+    assert run.report == {"idle": 0, "waiting": 0}
+
+
+def test_nothing_is_allocated_when_idle(board, broker):
+    nothing_is_allocated_when_idle(board, broker)
 
 
 def test_a_publish_allocates_the_packet_and_little_else(board, broker):

@@ -5,16 +5,14 @@ anywhere in handshake and records, with messages in flight at QoS 1 and 2.
 What TLS itself promises (verification, names of errors) is netstream's; see test_netstream.py.
 """
 
-import socket
-import ssl
-import threading
 
 import pytest
 from link_rig import check_in_flight, forget_session
+from listening import Listening, TlsByHand
 from localcloud import pki
 from localcloud.mqtt import codec as mq
 from localcloud.faults import CloseAt, CutAt, FaultProxy, Freeze, GarbleAt
-from test_mqtt_link import LINK
+from test_mqtt_link import LINK, nothing_is_allocated_when_idle
 
 # TLS arithmetic is no waiting, but takes its time: a handshake's longest step is about half this
 # on a quiet machine. A step that waited would take the 1000 ms of the link's deadline.
@@ -207,29 +205,7 @@ report(sent=sent, got=[int(msg) for topic, msg in got], longest=longest)
 
 
 def test_nothing_is_allocated_when_idle(board, server, authority):
-    if board.name == "cpython":
-        pytest.skip("CPython has no such figure")
-    report = board.run(
-        LINK
-        + """
-link = make("tls-idle", ssl={"ca": ca})
-link.connect()
-link.subscribe("a/b", 1)
-run(lambda: acks)
-for _ in range(20):
-    link.do_next(1)
-gc.collect()
-gc.disable()
-before = gc.mem_alloc()
-for _ in range(1000):
-    link.do_next()
-report(idle=gc.mem_alloc() - before)
-""",
-        host=server.host,
-        port=server.port,
-        ca=authority.der,
-    ).report
-    assert report == {"idle": 0}
+    nothing_is_allocated_when_idle(board, server, ssl={"ca": authority.der})
 
 
 def test_a_hundred_connections_leave_the_heap_as_it_was(board, server, authority):
@@ -263,46 +239,24 @@ report(heaps=heaps)
     assert last - first < 400, report["heaps"]
 
 
-class EndsBehindAMessage:
+class EndsBehindAMessage(Listening):
     """A broker over TLS whose message and good-bye come in one piece, while TCP stays open."""
 
     def __init__(self, context, packets):
         self._context = context
         self._packets = packets
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._run, daemon=True).start()
+        super().__init__()
 
-    def _run(self):
-        connection, _ = self._listener.accept()
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = self._context.wrap_bio(incoming, outgoing, server_side=True)
-
-        def do(step):
-            while True:
-                try:
-                    return step()
-                except ssl.SSLWantReadError:
-                    connection.sendall(outgoing.read())
-                    incoming.write(connection.recv(4096))
-
-        with connection:
-            do(tls.do_handshake)
-            do(lambda: tls.read(100))
-            tls.write(b"\x20\x02\x00\x00")
-            connection.sendall(outgoing.read())
-            do(lambda: tls.read(100))  # the SUBSCRIBE
-            tls.write(self._packets)
-            try:
-                tls.unwrap()
-            except ssl.SSLError:
-                pass  # the client's good-bye is not here yet
-            connection.sendall(outgoing.read())
-            while connection.recv(4096):
-                pass
-
-    def stop(self):
-        self._listener.close()
+    def serve(self, sock):
+        tls = TlsByHand(sock, self._context)
+        tls.read()
+        tls.write(b"\x20\x02\x00\x00")
+        tls.flush()
+        tls.read()  # the SUBSCRIBE
+        tls.write(self._packets)
+        tls.end()
+        while sock.recv(4096):
+            pass
 
 
 def test_pain_54_a_command_and_the_end_of_the_stream_in_one_read(board):

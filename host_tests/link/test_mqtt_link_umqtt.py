@@ -175,4 +175,4 @@ def test_nothing_that_blocks_is_left_and_nothing_private_is_hidden(board, broker
         """,
     )
     assert report["left"] == [] and report["hidden"] == [] and report["count"] >= 10
-    assert report["which"] == (umqtt is not None), "it is not the generation asked for"
+    assert report["which"] == bool(umqtt), "it is not the generation asked for"

@@ -2,66 +2,20 @@
 
 import datetime
 import socket
-import ssl
 import threading
 
 import pytest
+from listening import EchoServer, TlsByHand, several
 from localcloud import pki
 from device_program import program
 
 STREAM = program("netstream_stream")
 
 
-class EchoServer:
-    """Echoes lines on 127.0.0.1, over TLS with a context. peers: the clients' certificates."""
-
-    def __init__(self, context=None):
-        self._context = context
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.peers = []
-        self.names = []
-        if context:
-            context.sni_callback = lambda sock, name, context: self.names.append(name)
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        try:
-            with connection:
-                if self._context:
-                    connection = self._context.wrap_socket(connection, server_side=True)
-                    self.peers.append(connection.getpeercert(binary_form=True))
-                while True:
-                    data = connection.recv(4096)
-                    if not data:
-                        return
-                    connection.sendall(data)
-        except OSError:
-            pass
-
-    def stop(self):
-        self._socket.close()
-
-
 @pytest.fixture
 def echo():
-    made = []
-
-    def start(context=None):
-        made.append(EchoServer(context))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.stop()
+    with several(EchoServer) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +201,8 @@ POLICY = STREAM + program("netstream_policy")
 class HangsUp(EchoServer):
     """Takes connections and closes them: an address whose service has moved."""
 
-    def _serve(self, connection):
-        connection.close()
+    def serve(self, sock):
+        pass
 
 
 @pytest.fixture
@@ -280,11 +234,10 @@ report(first=first, rest=[second, third], looked_up=looked_up, after=len(asked))
 class Moves(EchoServer):
     """Answers its first connection; then the service has moved, and this hangs up."""
 
-    def _serve(self, connection):
-        if self.names:
-            connection.close()
-        self.names.append("served")
-        super()._serve(connection)
+    def serve(self, sock):
+        if not self.names:
+            self.names.append("served")
+            super().serve(sock)
 
 
 @pytest.fixture
@@ -438,27 +391,11 @@ report(idle=[stream.readinto(buf) for _ in range(5)])
 class EndsWithData(EchoServer):
     """Its answer and TLS's good-bye come in one piece, and TCP stays open."""
 
-    def _serve(self, connection):
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = self._context.wrap_bio(incoming, outgoing, server_side=True)
-
-        def do(step):
-            while True:
-                try:
-                    return step()
-                except ssl.SSLWantReadError:
-                    connection.sendall(outgoing.read())
-                    incoming.write(connection.recv(4096))
-
-        with connection:
-            do(tls.do_handshake)
-            tls.write(do(lambda: tls.read(100)))
-            try:
-                tls.unwrap()
-            except ssl.SSLError:
-                pass  # the client's good-bye is not here yet
-            connection.sendall(outgoing.read())
-            connection.recv(4096)
+    def serve(self, sock):
+        tls = TlsByHand(sock, self._context)
+        tls.write(tls.read())
+        tls.end()
+        sock.recv(4096)
 
 
 def test_pain_54_the_end_of_a_tls_stream_that_comes_together_with_data(board, authority):

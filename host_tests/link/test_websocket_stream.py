@@ -15,7 +15,7 @@ from link_rig import check_in_flight, forget_session
 from localcloud import pki
 from localcloud.faults import CutAt, FaultProxy, Freeze
 from localcloud.mqtt import codec as mq
-from test_mqtt_link import LINK
+from test_mqtt_link import LINK, nothing_is_allocated_when_idle
 from websocket_rig import AiohttpBridge, FrameServer, accept, answer, bridge, frame, ordinary
 from device_program import program
 from waiting import until
@@ -940,31 +940,7 @@ report(torn=torn, said=said, then=unmask(stream.wire.sent), same=out is stream._
 
 
 def test_nothing_is_allocated_when_idle(board, peer):
-    if board.name == "cpython":
-        pytest.skip("CPython has no such figure")
-    report = on(
-        board,
-        peer,
-        """
-        link = make(**options)
-        link.connect()
-        link.subscribe("a/b", 1)
-        run(lambda: acks)
-        for _ in range(20):
-            link.do_next(1)
-        gc.collect()
-        gc.disable()
-        before = gc.mem_alloc()
-        for _ in range(1000):
-            link.do_next()
-        idle = gc.mem_alloc() - before
-        for _ in range(20):
-            link.do_next(2)
-        report(idle=idle, waiting=gc.mem_alloc() - before - idle)
-        """,
-        options=peer.options,
-    )
-    assert report == {"idle": 0, "waiting": 0}
+    nothing_is_allocated_when_idle(board, peer, **peer.options)
 
 
 # ---- with messages in flight while something breaks

@@ -16,23 +16,21 @@ import digi_rig
 import paho.mqtt.client as paho
 import pytest
 import workshop
-from digi_rig import PASSWORD, USER, Push, Ready, ask, connect_request, control
+from digi_rig import (  # noqa: F401
+    PASSWORD,
+    USER,
+    Push,
+    Ready,
+    ask,
+    connect_request,
+    control,
+    digi,
+    shared,
+)
 from localcloud.digi import FAULTS, Condition, Event, Pattern
 from localcloud.digi import model as digi_module
 
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    with digi_rig.running(tmp_path_factory.mktemp("digi")) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def digi(shared):
-    yield shared
-    shared.do(shared.digi.lift)
-    for monitor in list(shared.digi.monitors.values()):
-        shared.do(shared.digi.remove, monitor)
+# ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
 
 CREATE = (

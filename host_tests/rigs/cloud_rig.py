@@ -326,6 +326,27 @@ class TeamViewer(Place):
         return found
 
 
+def watcher_settings(world, service):
+    """For cloud.Watcher: of all that happens at a service."""
+    ready = world.ready
+    app, digi = ready["ibm"]["application"], ready["digi"]
+    settings = {
+        "ibm": {
+            "org": ready["ibm"]["org"], "id": "watcher", "key": app["key"], "token": app["token"],
+            "port": ready["mqtt"]["tls_port"],
+        },
+        "mqtt": {
+            "port": ready["mqtt"]["tls_port"], "id": "watcher", "user": "rig",
+            "password": "a-password",
+        },
+        "digi": {
+            "username": digi["username"], "password": digi["password"],
+            "port": digi["https_port"], "push_port": digi["push_tls_port"],
+        },
+    }[service]  # fmt: skip
+    return dict(settings, service=service, host="localhost", ca=ready["ca_der"])
+
+
 PLACES = {"azure": Azure, "ibm": Ibm, "mqtt": Mqtt, "teamviewer": TeamViewer}
 
 
@@ -354,8 +375,22 @@ def world(tmp_path_factory):
 @pytest.fixture(params=DEVICES)
 def place(request, world, tmp_path):
     """A Place at each service in turn."""
-    made = world.place(request.param, name_of(request), tmp_path)
+    yield from at_place(world, request.param, tmp_path, request)
+
+
+def at_place(world, service, folder, request):
+    made = world.place(service, name_of(request), folder)
     made.line.lift()
     yield made
     made.line.lift()
     made.close()
+
+
+def place_at(service):
+    """The fixture `place` of a file whose tests are about one service."""
+
+    @pytest.fixture
+    def place(world, tmp_path, request):
+        yield from at_place(world, service, tmp_path, request)
+
+    return place

@@ -12,6 +12,7 @@ import struct
 import threading
 import xml.etree.ElementTree as ET
 
+import pytest
 import serving
 from localcloud import pki, store, web
 from localcloud.digi import Digi, check_fields, pack_block
@@ -132,6 +133,22 @@ class Cloud(serving.Cloud):
 
 
 running = Cloud.running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A Cloud shared by the tests of one file."""
+    with running(tmp_path_factory.mktemp("digi")) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def digi(shared):
+    """The file's Cloud; what a test leaves of monitors and faults goes."""
+    yield shared
+    shared.do(shared.digi.lift)
+    for monitor in list(shared.digi.monitors.values()):
+        shared.do(shared.digi.remove, monitor)
 
 
 class Push:

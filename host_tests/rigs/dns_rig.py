@@ -1,7 +1,6 @@
 """What the tests of DNS share: a name server on loopback that says what its script makes of a
 question. Well-formed answers are made by dnspython, which knows nothing of our resolver."""
 
-import contextlib
 import socket
 import threading
 
@@ -9,6 +8,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
+from listening import several
 
 
 class Stranger(bytes):
@@ -86,17 +86,6 @@ class DnsServer:
         self._socket.close()
 
 
-@contextlib.contextmanager
 def servers():
     """Gives start(script) -> DnsServer; all are stopped at the end."""
-    started = []
-
-    def start(script):
-        started.append(DnsServer(script))
-        return started[-1]
-
-    try:
-        yield start
-    finally:
-        for server in started:
-            server.stop()
+    return several(DnsServer)

@@ -1,17 +1,18 @@
 """What the tests of HTTP share: a server that answers byte for byte as its script says."""
 
-import contextlib
 import socket
 import threading
 import time
 
+from listening import Listening, several
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-class Script:
+class Script(Listening):
     """
-    A server on loopback that answers each path with its script: bytes are sent as they are, a
-    number is a pause in seconds, "close" and "hang" say what follows (else: the next request).
+    A server that answers each path with its script: bytes are sent as they are, a number is a
+    pause in seconds, "close" and "hang" say what follows (else: the next request).
 
     requests: every request head that came, as text; bodies; connections: how many there were.
     """
@@ -23,30 +24,17 @@ class Script:
         self.connections = 0
         self._tls = tls
         self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock):
+    def serve(self, sock):
         self.connections += 1
         sock.settimeout(20)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls:
-                sock = self._tls.wrap_socket(sock, server_side=True)
-            with sock:
-                while self._answer(sock):
-                    pass
-        except OSError:
-            pass
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            sock = self._tls.wrap_socket(sock, server_side=True)
+        with sock:
+            while self._answer(sock):
+                pass
 
     def _answer(self, sock):
         head = b""
@@ -79,22 +67,9 @@ class Script:
 
     def stop(self):
         self._over.set()
-        with contextlib.suppress(OSError):  # stopped before
-            self._listener.shutdown(socket.SHUT_RDWR)  # close() alone leaves accept() waiting
-        self._listener.close()
+        super().stop()
 
 
-@contextlib.contextmanager
 def scripts():
     """Gives start(scripts, tls=None) -> Script; all are stopped at the end."""
-    started = []
-
-    def start(scripts, tls=None):
-        started.append(Script(scripts, tls))
-        return started[-1]
-
-    try:
-        yield start
-    finally:
-        for server in started:
-            server.stop()
+    return several(Script)

@@ -1,6 +1,7 @@
 """What the TeamViewer tests share: an agent in this process, and the device's half of a test."""
 
 import contextlib
+import datetime
 import socket
 import threading
 
@@ -195,6 +196,15 @@ c = client()
 c.provision()
 report(got=drive(c)[0])
 """
+
+
+def expired_certificate(agent, folder):
+    """A key with its request and a certificate that ended yesterday."""
+    day = datetime.timedelta(days=1)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    issued = agent.model.authority.issue_client("0" * 32, now - 9 * day, now - day)
+    (folder / "client-key.pem").write_bytes(issued.key_pem)
+    (folder / "client-cert.pem").write_bytes(issued.pem)
 
 
 def files(folder):

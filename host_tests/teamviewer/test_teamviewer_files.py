@@ -2,19 +2,9 @@
 Files that can't be used, and what must not be in any text.
 """
 
-import datetime
 import json
 
-from teamviewer_rig import DEVICE, PROVISION, run
-
-
-def expired_certificate(agent, folder):
-    """A key with its request and a certificate that ended yesterday."""
-    day = datetime.timedelta(days=1)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    issued = agent.model.authority.issue_client("0" * 32, now - 9 * day, now - day)
-    (folder / "client-key.pem").write_bytes(issued.key_pem)
-    (folder / "client-cert.pem").write_bytes(issued.pem)
+from teamviewer_rig import DEVICE, PROVISION, expired_certificate, run
 
 
 def test_a_folder_that_can_t_be_made(board, agent, folder):

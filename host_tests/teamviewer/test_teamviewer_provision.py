@@ -2,7 +2,6 @@
 How a client gets its certificate: key, request, answer, and being cut short anywhere.
 """
 
-import datetime
 import os
 import socket
 import stat
@@ -138,15 +137,6 @@ def test_override_makes_a_new_client_each_time(board, agent, folder):
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert after.keys() == before.keys()
     assert all(after[name] != before[name] for name in after)
-
-
-def expired_certificate(agent, folder):
-    """A key with its request and a certificate that ended yesterday."""
-    day = datetime.timedelta(days=1)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    issued = agent.model.authority.issue_client("0" * 32, now - 9 * day, now - day)
-    (folder / "client-key.pem").write_bytes(issued.key_pem)
-    (folder / "client-cert.pem").write_bytes(issued.pem)
 
 
 def test_a_key_from_a_computer_is_used(board, agent, folder):

@@ -2,12 +2,11 @@
 SMART: whether the agent accepts the certificate that is there.
 """
 
-import datetime
 
 from certificates import make_rsa_key
 import pytest
 from localcloud import pki
-from teamviewer_rig import PROVISION, run
+from teamviewer_rig import PROVISION, expired_certificate, run
 
 
 def test_smart_keeps_what_the_agent_accepts(board, agent, folder):
@@ -161,12 +160,3 @@ report(on=drive(c)[0]["on"])
     assert got[1] == {"msg": "Client is successfully provisioned."}
     assert got[2] == {"on": "connect"}
     assert key.read_bytes() != old
-
-
-def expired_certificate(agent, folder):
-    """A key with its request and a certificate that ended yesterday."""
-    day = datetime.timedelta(days=1)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    issued = agent.model.authority.issue_client("0" * 32, now - 9 * day, now - day)
-    (folder / "client-key.pem").write_bytes(issued.key_pem)
-    (folder / "client-cert.pem").write_bytes(issued.pem)

@@ -29,6 +29,7 @@ MAX_BODY = 1 << 20  # bytes of a request
 HEAD_S = 30  # seconds that a request's head may take, counted from its first byte
 BODY_S = 30  # seconds without progress in its body
 IDLE_S = 75  # seconds between two requests of a connection
+LINGER_S = 10  # seconds for which the rest of a body that was answered before is still read
 HANDSHAKE_S = 15  # seconds of a TLS handshake
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 # What a handler raises that is given values of another kind than it expects.
@@ -251,7 +252,12 @@ class Web:
 
     async def start(self):
         """No more paths after this."""
-        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1)
+        self._runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            shutdown_timeout=1,
+            lingering_time=min(LINGER_S, self.body_s),
+        )
         await self._runner.setup()
 
     async def listen(self, host, port, tls=None):
