@@ -9,6 +9,7 @@ import textwrap
 from localcloud import __main__ as program
 from localcloud import cloud
 from localcloud.background import Background
+from localcloud.faults import Fault
 from localcloud.mqtt import server as mqtt_server
 from waiting import until
 
@@ -94,6 +95,13 @@ class LocalCloud(Server):
 
     async def stop(self):
         await self.cloud.stop()
+
+
+class Refusing(Fault):
+    """Closes each connection before a word was spoken: a service that is not there."""
+
+    async def accept(self, reader, writer):
+        return False
 
 
 class Device:

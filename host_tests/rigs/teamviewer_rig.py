@@ -1,14 +1,12 @@
 """What the TeamViewer tests share: an agent in this process, and the device's half of a test."""
 
-import contextlib
 import datetime
-import socket
-import threading
 
 import serving
 from device_program import program
 from localcloud import pki, teamviewer
-from serving import LocalCloud
+from localcloud.faults import FaultProxy
+from serving import LocalCloud, Refusing
 
 
 class Agent(LocalCloud):
@@ -100,68 +98,21 @@ class _TlsOnly(teamviewer.Part):
 running = Agent.running
 
 
-class Relay:
+class Relay(FaultProxy):
     """
     A line to the agent that the test can cut: with Relay(agent.port) as relay, port is where to
     connect. down(): connections end, new ones end at once; up(): as before.
     """
 
     def __init__(self, target):
-        self._target = target
-        self._is_up = True
-        self._ended = False
-        self._socks = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(0.05)
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ended = True
-        self._thread.join(10)
-        self.down()
-        self._listener.close()
+        super().__init__("127.0.0.1", target)
 
     def down(self):
-        self._is_up = False
-        for sock in list(self._socks):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self.apply(Refusing, connections=None)
+        self.cut()
 
     def up(self):
-        self._is_up = True
-
-    def _serve(self):
-        while not self._ended:
-            try:
-                near, _ = self._listener.accept()
-            except socket.timeout:
-                continue
-            if not self._is_up:
-                near.close()
-                continue
-            far = socket.create_connection(("127.0.0.1", self._target), 10)
-            far.settimeout(None)
-            near.settimeout(None)
-            self._socks |= {near, far}
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=self._copy, args=pair, daemon=True).start()
-
-    def _copy(self, source, target):
-        with contextlib.suppress(OSError):
-            while True:
-                data = source.recv(65536)
-                if not data:
-                    break
-                target.sendall(data)
-        for sock in (source, target):
-            self._socks.discard(sock)
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self.lift()
 
 
 DEVICE = program("teamviewer_rig_device")

@@ -29,13 +29,8 @@ _PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN; ssl names it from Python 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
 
 
-class Issued:
-    """One certificate with its key (None when a CSR was signed). chain: its issuers' PEM."""
-
-    def __init__(self, certificate, key=None, chain=b""):
-        self.certificate = certificate
-        self.key = key
-        self.chain = chain
+class _Certified:
+    """Has a certificate."""
 
     @property
     def pem(self):
@@ -44,6 +39,15 @@ class Issued:
     @property
     def der(self):
         return self.certificate.public_bytes(serialization.Encoding.DER)
+
+
+class Issued(_Certified):
+    """One certificate with its key (None when a CSR was signed). chain: its issuers' PEM."""
+
+    def __init__(self, certificate, key=None, chain=b""):
+        self.certificate = certificate
+        self.key = key
+        self.chain = chain
 
     @property
     def key_pem(self):
@@ -110,7 +114,7 @@ def client_context(ca, certificate=None, key=None):
     return context
 
 
-class Authority:
+class Authority(_Certified):
     """
     A CA. Authority() makes one that lives in memory; Authority.load(directory) keeps it there.
 
@@ -174,14 +178,6 @@ class Authority:
         write_public(os.path.join(directory, file + ".der"), authority.der)
         write_public(pem, authority.pem)
         return authority
-
-    @property
-    def pem(self):
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    @property
-    def der(self):
-        return self.certificate.public_bytes(serialization.Encoding.DER)
 
     def issue_server(
         self, names=LOCAL_NAMES, not_before=None, not_after=None, key_type=None, common_name=None

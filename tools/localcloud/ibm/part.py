@@ -35,22 +35,15 @@ class Part(AnyPart):
             help="domain that the certificate names as <org>.messaging.DOMAIN (MQTT) and "
             "<org>.DOMAIN (HTTP) (default: %(default)s)",
         )
-        group.add_argument(
-            "--ibm-device",
-            action="append",
-            default=[],
-            type=_device,
-            metavar="TYPE:ID:TOKEN",
-            help="register this device too; may be repeated",
-        )
-        group.add_argument(
-            "--ibm-gateway",
-            action="append",
-            default=[],
-            type=_device,
-            metavar="TYPE:ID:TOKEN",
-            help="register this gateway too; may be repeated",
-        )
+        for kind in ("device", "gateway"):
+            group.add_argument(
+                "--ibm-" + kind,
+                action="append",
+                default=[],
+                type=_device,
+                metavar="TYPE:ID:TOKEN",
+                help="register this %s too; may be repeated" % kind,
+            )
         group.add_argument(
             "--ibm-key",
             action="append",
