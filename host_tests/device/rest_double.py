@@ -16,7 +16,10 @@ class Stream:
         Stream.calls += 1
         if self.fail and Stream.calls == self.fail[0]:
             Stream.fail, error = None, self.fail[1]
-            raise error
+            try:
+                raise error
+            finally:
+                error = None  # else its traceback holds itself, and the exchange, on CPython
 
     def open(self):
         self.close()
