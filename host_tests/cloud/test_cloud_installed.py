@@ -3,6 +3,7 @@ What arrives on a board is enough: the files that mip installs for one service, 
 tools/build.py makes for it, run a device (Digi's: a watcher) without anything else of lib/.
 """
 
+import functools
 import json
 import shutil
 
@@ -42,6 +43,17 @@ while True:
 """
 
 
+@functools.lru_cache(maxsize=None)
+def builder():
+    return build.outputs.Builder()
+
+
+@functools.lru_cache(maxsize=None)
+def built(service):
+    """[(file, content)]"""
+    return list(builder().build([services.named("cloud_" + service)]).files.items())
+
+
 @pytest.fixture(params=["mip", "build"])
 def installed(request, tmp_path, monkeypatch):
     """A function: puts one service's files, and nothing else, where lib/ would be."""
@@ -50,8 +62,7 @@ def installed(request, tmp_path, monkeypatch):
         place = tmp_path / "installed"
         place.mkdir()
         if request.param == "build":
-            made = build.outputs.Builder().build([services.named("cloud_" + service)])
-            files = made.files.items()
+            files = built(service)
         else:
             package = workshop.LIB / ("cloud_%s.json" % service)
             urls = json.loads(package.read_text())["urls"]
