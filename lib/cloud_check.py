@@ -169,7 +169,7 @@ def _pass(stream, wait):
 
 def _accepted(module, role, given, found, wait):
     try:
-        client = __import__(module).Service(given)
+        client = netstream.load_module(module).Service(given)
     except Exception as e:
         found.append("settings: %s" % e.args[-1])
         return

@@ -7,6 +7,7 @@ again. Stands on json_text.
 
 from json_text import loads
 from micropython import const
+from netstream import load_module
 
 _KEEP = const(16)  # messages kept until the service has them
 
@@ -215,7 +216,7 @@ def read(settings, role):
 def make(settings, role):
     """Return the device or watcher: cloud.Device() and cloud.Watcher()."""
     module, settings = read(settings, role)
-    return __import__(module).Service(settings)
+    return load_module(module).Service(settings)
 
 
 # -- where they come from

@@ -12,6 +12,7 @@ import io
 from micropython import const
 
 from idigi_errors import BlockError
+from netstream import load_module
 
 _CHUNK = const(512)  # bytes a payload is taken apart by
 _TOTAL = const(16)  # a whole payload may have this many times `limit`
@@ -43,9 +44,7 @@ def messages(source, limit=32768):
         payload = _Source(source, limit)
         first = payload.start()
         if first == b"<":
-            from idigi_xml import elements
-
-            yield from elements(payload)
+            yield from load_module("idigi_xml").elements(payload)
         elif first == b"{":
             yield from _objects(payload)
         else:
@@ -181,9 +180,7 @@ def _message(source):
         text = _value(source, True)
         if text is None:
             raise ValueError("over the limit of %d bytes" % source.limit)
-        import json_text
-
-        message = json_text.receive(text)
+        message = load_module("json_text").receive(text)
         if isinstance(message, dict):
             return message
         raise ValueError("no object")

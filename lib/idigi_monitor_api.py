@@ -17,7 +17,7 @@ import time
 from micropython import const
 
 from idigi_errors import BlockError, MonitorError
-from netstream import NetStream, host_port, load_once, tls_context
+from netstream import NetStream, host_port, load_module, load_once, tls_context
 
 _EPROTO = const(71)
 _ETIMEDOUT = const(110)
@@ -368,9 +368,7 @@ class PushSession:
                 bits += 1
         stream = _open(block, packed, bits)
         if self.messages:
-            from idigi_messages import messages
-
-            return messages(stream, self.client.max_data)
+            return load_module("idigi_messages").messages(stream, self.client.max_data)
         data = stream.read(size)
         # Python's and MicroPython's json refuse a byte order mark.
         return data[len(_BOM) :] if data.startswith(_BOM) else data

@@ -22,7 +22,7 @@ import json_text
 from iotc_wire import bag, dump, quote, token, unix_time
 from micropython import const
 from mqtt_link import Full, MQTTLink
-from netstream import load_once
+from netstream import load_module, load_once
 from umqtt.simple import MQTTException
 
 # Error codes that calls return: 1 for an argument, and IOTConnectionState.
@@ -515,9 +515,7 @@ class Device:
         try:
             issued = self._issued
             if issued[_STEPS] or unix_time() >= issued[_NEXT]:
-                import iotc_certificates
-
-                return iotc_certificates.step(self)
+                return load_module("iotc_certificates").step(self)
         except Exception as e:
             self._fail(e)
         return False
@@ -564,10 +562,8 @@ class Device:
             if "modelId" in self._model:
                 user += "&model-id=" + quote(self._model["modelId"])
         else:
-            import iotc_preview
-
-            self._old = iotc_preview
-            user += iotc_preview.API
+            self._old = load_module("iotc_preview")
+            user += self._old.API
         link = self._link(host, self._id, user, host + "/devices/" + self._id, None)
         if self._hub:
             # What the old link still held goes with the new one.
@@ -815,9 +811,7 @@ class Device:
 
     def _report(self, payload, component, shown):
         try:
-            import iotc_twin
-
-            patch = iotc_twin.patch(payload, component)
+            patch = load_module("iotc_twin").patch(payload, component)
         except Exception as e:
             return self._fail(e)
         return self._send(_TWIN_REPORT, patch, shown, True)
@@ -835,9 +829,7 @@ class Device:
             if not self._hub:
                 raise OSError(-1, "not connected: call connect()")
             if properties is not None and properties != {}:
-                import iotc_properties
-
-                topic = iotc_properties.with_bag(topic, properties)
+                topic = load_module("iotc_properties").with_bag(topic, properties)
             msg = dump(msg, twin, len(topic))
             if twin:
                 self._rid += 1
@@ -933,9 +925,7 @@ class Device:
         # reported: None for a patch; from a whole twin what was reported.
         self._seen = version
         if self._on.get(_PROPERTY_EVENT):
-            import iotc_twin
-
-            for acks in iotc_twin.tell(self, desired, version, reported):
+            for acks in load_module("iotc_twin").tell(self, desired, version, reported):
                 self._answer(_TWIN_REPORT, acks, True)
 
     def _on_property(self, component, name, value):

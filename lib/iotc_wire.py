@@ -10,6 +10,8 @@ from hashlib import sha256
 import json_text
 from micropython import const
 
+from netstream import load_module
+
 _FIRST_DAY = const(1735689600)  # 2025-01-01: no clock that was set says less
 _FROM_1970_TO_2000 = const(946684800)  # seconds between the two epochs that boards count from
 
@@ -127,9 +129,7 @@ def dump(value, twin=False, more=0):
         check_text(value)
     elif not isinstance(value, bytes):
         if twin:
-            import iotc_limits
-
-            iotc_limits.check(value)
+            load_module("iotc_limits").check(value)
         text = json_text.dumps(value)
         _check_keys(value)
         value = text

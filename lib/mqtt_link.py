@@ -21,7 +21,7 @@ try:
 except ImportError:
     raise ImportError("umqtt.simple is missing: mpremote mip install umqtt.simple")
 
-from netstream import NetStream, load_once, tls_context
+from netstream import NetStream, load_module, load_once, tls_context
 from utf8 import is_text
 
 try:
@@ -314,7 +314,7 @@ class MQTTLink(MQTTClient):
             _text(user, "user")
         Stream = NetStream
         if websocket:
-            from websocket_stream import WebSocketStream as Stream
+            Stream = load_module("websocket_stream").WebSocketStream
         if not port:
             port = (443 if ssl else 80) if websocket else 8883 if ssl else 1883
         super().__init__(_text(client_id, "client_id"), server, port, user, password, keepalive)
@@ -1504,7 +1504,5 @@ class MQTTLink(MQTTClient):
     def _exactly_once(self):
         # What QoS 2 needs; it stays.
         if not self._qos2:
-            import mqtt_qos2
-
-            self._qos2 = mqtt_qos2
+            self._qos2 = load_module("mqtt_qos2")
         return self._qos2

@@ -59,19 +59,31 @@ class TLSError(OSError):
     """
 
 
-def load_once(name):
+def load_module(name):
     """
-    Import a module for one use: what it takes of the heap is free again when the caller lets go.
+    Import a module inside a function, and return it. It stays.
 
-    name: dotted for one in a package. Raises ImportError, MemoryError.
+    name: dotted for one in a package. Raises ImportError, MemoryError. Where there is no memory
+    for a module MicroPython may keep its name without it, and `import` would find that from then
+    on; here nothing is left of it, nor of what it imports itself.
     """
     try:
         __import__(name)
     except MemoryError:
-        # MicroPython may keep the name without a module then: each further import would fail.
-        sys.modules.pop(name, None)
+        for found in sys.modules:
+            if sys.modules.get(found) is None:
+                sys.modules.pop(found, None)
+                break
         raise
-    module = sys.modules.pop(name)
+    return sys.modules[name]
+
+
+def load_once(name):
+    """
+    load_module() for one use: what it takes of the heap is free again when the caller lets go.
+    """
+    module = load_module(name)
+    sys.modules.pop(name)
     package, dot, own = name.rpartition(".")
     if dot:
         delattr(sys.modules[package], own)

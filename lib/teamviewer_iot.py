@@ -23,7 +23,7 @@ from micropython import const
 from umqtt.simple import MQTTException
 
 from netstream import TLSError as _PeerError
-from netstream import load_once
+from netstream import load_module, load_once
 
 # What __getattr__() finds in teamviewer_errors.
 _LATER = (
@@ -82,6 +82,15 @@ _OFF = const(0)  # no connection is wanted
 _CONNECTING = const(1)  # until the subscription for answers stands, and again after each loss
 _CONNECTED = const(2)  # on_api_connect was told
 
+# What a program may still have to be told, in this order; see _tell_news().
+_NEWS_JOB = const(1)  # there was no memory to provision
+_NEWS_ERROR = const(2)  # why a connection, or an attempt at one, has ended
+_NEWS_END = const(4)  # that it has ended
+_NEWS_CALLS = const(8)  # what became of calls that are lost
+_NEWS = (_NEWS_JOB, _NEWS_ERROR, _NEWS_END, _NEWS_CALLS)
+# A callback for which there is no memory is called again so often.
+_SHORTAGES_MAX = const(2)
+
 # Type of a metric's values -> the code of one that is none, and what it is in Python. None: this
 # client didn't create the metric, so the agent decides.
 _KINDS = {
@@ -93,6 +102,7 @@ _KINDS = {
 }
 _INFINITE = float("inf")
 _NO_MEMORY = OSError(12, "not enough memory for what came in")
+_WANTED = OSError(0, "Disconnected")  # disconnect_api() was called
 
 
 def __getattr__(name):
@@ -101,9 +111,7 @@ def __getattr__(name):
 
 
 def _errors():
-    import teamviewer_errors
-
-    return teamviewer_errors
+    return load_module("teamviewer_errors")
 
 
 def error_name(code):
@@ -179,8 +187,7 @@ def _check_named(metric):
 
 def _read_json(text):
     # The value, or None for what is no JSON: many answers are plain text.
-    import json_text
-
+    json_text = load_module("json_text")
     try:
         return json_text.receive(text)
     except ValueError:
@@ -189,8 +196,7 @@ def _read_json(text):
 
 def _write_json(value):
     # JSON text; InputError for what has none, such as half a surrogate pair.
-    import json_text
-
+    json_text = load_module("json_text")
     try:
         return json_text.dumps(value)
     except ValueError as e:
@@ -230,6 +236,9 @@ class _Call:
         self.pid = 0  # of the message that carries it
         self.taken = False  # the agent's broker has it
         self.late = False  # it was told as unanswered; its answer, if one comes, is dropped
+        self.lost = None  # why no answer will come, once that is known
+        self.ended = False  # it is told of, or was
+        self.shortages = 0  # in how many steps there was no memory to tell that it is late
         self.ms = int(min(timeout, _TIMEOUT_MAX) * 1000)
         self.since = time.ticks_ms()
 
@@ -279,7 +288,8 @@ class TVCMI_client:
     callbacks, or, where there are none, as InputError. Of several metrics in one call only the bad
     ones are left out; each is told of, and the others are sent.
     What a callback raises comes out of the call or do_next() that led to it, when that has done
-    the rest of its work.
+    the rest of its work. But after a MemoryError, which may mean that it never began, it is called
+    again in the next step, or on a new connection; twice at most, then that comes out, too.
     Raises ConfigError, InputError, ConnectionParamError for bad parameters.
     """
 
@@ -292,7 +302,10 @@ class TVCMI_client:
         self._path = given["CertFolder"] + "/" + given["ClientName"].replace(" ", "")
         self._user_data = user_data
         self._state = _OFF
-        self._lost = None  # why a connection ended that was not told of yet
+        self._lost = None  # why the last connection, or attempt at one, has ended
+        self._untold = 0  # of _NEWS: what the program has yet to be told
+        self._tries = 0  # in how many steps there was no memory to tell the first of it
+        self._ending = 0  # how many of _calls are being told of: they take no place
         self._link = None
         self._base = ""  # topic of the connector: everything is below it
         self._inbox = 0  # packet id of the subscription for answers
@@ -314,8 +327,8 @@ class TVCMI_client:
         something happened. Only exceptions of the program's own callbacks come out of it.
         """
         worked = False
-        if self._lost:
-            self._tell_loss()
+        if self._untold:
+            self._tell_news(True)
         if self.job:
             worked = self._step_job(wait_ms)
             wait_ms = 0
@@ -325,7 +338,15 @@ class TVCMI_client:
             time.sleep_ms(wait_ms)
         for call in self._calls:
             if (call.taken or not call.late) and call.is_due():
-                self._expire(call)
+                try:
+                    self._expire(call)
+                except MemoryError as e:
+                    # The next step tries again.
+                    call.shortages += 1
+                    if call.shortages > _SHORTAGES_MAX:
+                        call.late = True
+                        call.wait_again()
+                        self._raised = e
                 worked = True
                 break
         self._raise()
@@ -349,7 +370,8 @@ class TVCMI_client:
             if not goes_on and self.job is job:
                 self.job = None
         if out_of_memory:
-            self._fail(_UNKNOWN_ERROR, "not enough memory: call provision() again")
+            self._untold |= _NEWS_JOB
+            self._tell_news()
         return worked
 
     # -- provisioning and connecting
@@ -395,12 +417,16 @@ class TVCMI_client:
             try:
                 link.disconnect()
             finally:
-                # Ctrl-C may have ended the wait.
+                # Ctrl-C may have ended the wait; or a callback has called this meanwhile.
                 link.disconnect(0)
-                self._link = self._lost = None
-                self._state = _OFF
-            self._tell(self.on_api_disconnect, error_str="Disconnected", error_code=_ACCEPTED)
-            self._lose(self._calls, "disconnected")
+                if self._link is link:
+                    self._link = None
+                    self._state = _OFF
+                    self._lost = _WANTED
+                    self._untold = self._untold & _NEWS_JOB | _NEWS_END | _NEWS_CALLS
+                    for call in self._calls:
+                        call.lost = "disconnected"
+            self._tell_news()
             self._raise()
 
     def get_connector_id(self):
@@ -441,28 +467,59 @@ class TVCMI_client:
         # An attempt has failed, or the connection was lost. None: the link renews it by itself.
         if error:
             self._lost = error
-            self._tell_loss()
-
-    def _tell_loss(self):
-        # Where there is no memory to tell of it now, the next step does.
-        try:
-            code, text = self._reason(self._lost)
-            self._fail(code, text)
+            self._untold |= _NEWS_ERROR | _NEWS_CALLS
             if self._state == _CONNECTED:
-                self._tell(self.on_api_disconnect, error_str=text, error_code=code)
+                self._untold |= _NEWS_END
             self._state = _CONNECTING
-            self._lost = None
             # What the agent has not taken is sent again; answers to the rest will never come.
-            self._lose([call for call in self._calls if call.taken], "connection lost")
-        except MemoryError:
-            pass
+            for call in self._calls:
+                if call.taken:
+                    call.lost = "connection lost"
+            self._tell_news()
+
+    def _tell_news(self, again=False):
+        # Where there is no memory to tell of something now, the next step does, `again`.
+        lost = self._lost
+        for news in _NEWS:
+            if self._untold & news:
+                told = False
+                self._untold &= ~news
+                try:
+                    self._tell_of(news, lost)
+                    self._tries = 0
+                    told = True
+                except MemoryError as e:
+                    self._tries += again
+                    if self._tries == _SHORTAGES_MAX:
+                        self._tries = 0
+                        self._raised = e
+                        told = news != _NEWS_CALLS or self._pass_over_lost()
+                finally:
+                    # Unless the callback has connected or disconnected meanwhile.
+                    if not told and self._lost is lost:
+                        self._untold |= news
+                if not told:
+                    return
+
+    def _tell_of(self, news, lost):
+        if news == _NEWS_JOB:
+            self._fail(_UNKNOWN_ERROR, "not enough memory: call provision() again")
+        elif news == _NEWS_CALLS:
+            self._finish_lost()
+        else:
+            code, text = self._reason(lost)
+            if news == _NEWS_ERROR:
+                self._fail(code, text)
+            else:
+                self._tell(self.on_api_disconnect, error_str=text, error_code=code)
 
     def _settle(self, pid, code):
         # The agent's broker has acknowledged a message or a subscription.
         for call in self._calls:
             if call.pid == pid:
                 if code > _TAKEN_MAX:
-                    self._finish(call, None, _NO_ANSWER, "the agent does not take it")
+                    call.lost = "the agent does not take it"
+                    self._finish_lost()
                 elif not call.taken:
                     call.taken = True
                     if call.late:
@@ -473,24 +530,48 @@ class TVCMI_client:
             self._fail(_FORBIDDEN, "subscription refused")
         elif pid == self._inbox:
             self._state = _CONNECTED
-            text = "Connection successful"
-            self._tell(self.on_api_connect, error_str=text, error_code=_ACCEPTED)
+            try:
+                text = "Connection successful"
+                self._tell(self.on_api_connect, error_str=text, error_code=_ACCEPTED)
+            except MemoryError:
+                if self._state == _CONNECTED:
+                    self._state = _CONNECTING
+                raise
 
     def _reason(self, error):
         # (code, text) for a connection that failed or was lost.
+        if error is _WANTED:
+            return _ACCEPTED, error.args[1]
         args = error.args or ("connection lost",)
         if isinstance(error, MQTTException) and isinstance(args[0], int):
             return args[0], load_once("teamviewer_names").refusal(args[0])
         code = _TLS_ERROR if isinstance(error, _PeerError) else _UNAVAILABLE
         return code, str(args[-1])
 
-    def _lose(self, calls, text):
-        for call in calls[:]:
+    def _pass_over_lost(self):
+        # The first of the lost calls is not told of. Returns False: there may be others.
+        for call in self._calls:
+            if call.lost and not call.late:
+                call.late = True
+                break
+        return False
+
+    def _finish_lost(self):
+        # Callbacks may make calls and end them: after each one the list is looked through anew.
+        found = True
+        while found:
+            found = False
+            for call in self._calls:
+                if call.lost and not call.ended:
+                    found = True
+                    break
+            if not found:
+                return
             if call.quiet and call.taken:
                 # Of a call that need not be answered, no word is a good word.
                 self._finish(call, None, _UNKNOWN_ERROR, None)
             else:
-                self._finish(call, None, _NO_ANSWER, text)
+                self._finish(call, None, _NO_ANSWER, call.lost)
 
     # -- calls
 
@@ -595,21 +676,26 @@ class TVCMI_client:
         # path: topic below the connector; the answer's lacks what stands behind |.
         # check: what each of the metrics in body must pass; None where there are none.
         # Returns the _Call, None when nothing was sent.
-        call = None
+        call = text = None
         bad = ()
+        errors = _errors()
         try:
             body, bad = self._check_body(body, check, timestamp)
             path, to = (path + "|").split("|")[:2]
             path %= tuple([_check_id(ids[i], _UNKNOWN_SENSOR + i) for i in range(len(ids))])
-            text = _write_json(body) if isinstance(body, dict) else body
             if not bad or body["metrics"]:
-                call = self._send(path, to, body, text, callback, timeout)
-        except _errors().InputError as e:
+                text = _write_json(body) if isinstance(body, dict) else body
+        except errors.InputError as e:
             bad = (e,)
-        for e in bad:
-            if not (callback or self.on_api_error):
-                raise e
-            self._answer(callback, None, e.error_code, e.message)
+        heard = callback or self.on_api_error
+        # First what is wrong: if there is no memory to tell it, nothing has been sent.
+        if heard:
+            for e in bad:
+                self._answer(callback, None, e.error_code, e.message)
+        if text is not None:
+            call = self._send(path, to, body, text, callback, timeout)
+        if bad and not heard:
+            raise bad[0]
         self._raise()
         return call
 
@@ -630,7 +716,7 @@ class TVCMI_client:
 
     def _send(self, path, to, body, text, callback, timeout):
         link = self._connected()
-        if len(self._calls) >= _CALLS_MAX:
+        if len(self._calls) - self._ending >= _CALLS_MAX:
             text = "16 calls wait for answers: do_next(), then try again"
             raise _errors().ConnectionError(None, text)
         routes = [path]
@@ -640,11 +726,15 @@ class TVCMI_client:
             routes.append("/".join(parts[:2] + parts[-1:]))
         quiet = path == "delete" or to.endswith("error")
         call = _Call(routes, body, callback, timeout, quiet)
+        # It waits from now on: what was sent without that would be told to nobody.
+        self._calls.append(call)
         try:
             call.pid = link.publish(self._base + "/" + path + to, text, qos=1)
         except OSError as e:
             raise _errors().ConnectionError(None, str(e.args[-1]))
-        self._calls.append(call)
+        finally:
+            if not call.pid:
+                self._calls.remove(call)
         return call
 
     def _connected(self):
@@ -735,14 +825,27 @@ class TVCMI_client:
         return found
 
     def _finish(self, call, msg, code, text):
-        if call in self._calls:
-            self._calls.remove(call)
-        if not call.late:
-            self._answer(call.callback, msg, code, text)
+        # Tells of the end of a call, which leaves the list by that; once, and not before.
+        if call.ended:
+            return
+        call.ended = True
+        self._ending += 1
+        try:
+            if not call.late:
+                self._answer(call.callback, msg, code, text)
+            self._tries = 0
+        except MemoryError:
+            call.ended = False
+            raise
+        finally:
+            self._ending -= 1
+            if call.ended:
+                self._calls.remove(call)
 
     def _expire(self, call):
         if call.late or call.quiet and call.taken:
-            self._lose([call], None)
+            # Not told again; and of a call that need not be answered, no word is a good word.
+            self._finish(call, None, _UNKNOWN_ERROR, None)
         else:
             # It keeps its place, lest its late answer be taken for the next call's: until then,
             # or, where the agent doesn't have it yet, until it has.
@@ -751,9 +854,10 @@ class TVCMI_client:
             call.wait_again()
             try:
                 self._answer(call.callback, None, _NO_ANSWER, "no answer in time")
-            except MemoryError:  # not told yet: the next step tries again
+            except MemoryError:
                 call.late = False
                 call.since = since
+                raise
 
     # -- telling the program
 
@@ -766,10 +870,13 @@ class TVCMI_client:
             self._tell(self.on_api_response, msg=msg, error_code=code)
 
     def _tell(self, callback, **values):
-        # Call back. An exception waits until what is being done is finished.
+        # Call back. An exception waits until what is being done is finished. But for want of
+        # memory it may never have begun: then it is for the caller to see that it is told again.
         if callback:
             try:
                 callback(user_data=self._user_data, **values)
+            except MemoryError:
+                raise
             except Exception as e:
                 self._raised = e
 
@@ -780,11 +887,16 @@ class TVCMI_client:
             raise e
 
     def _fail(self, code, text):
-        self._log("error %s: %s" % (code, text))
+        if self.on_api_log:
+            self._log("error %s: %s" % (code, text))
         self._tell(self.on_api_error, error_str=text, error_code=code)
 
     def _log(self, text):
-        self._tell(self.on_api_log, msg=text, error_str=text, error_code=_UNKNOWN_ERROR)
+        # Nothing depends on it: what there is no memory for is left out.
+        try:
+            self._tell(self.on_api_log, msg=text, error_str=text, error_code=_UNKNOWN_ERROR)
+        except MemoryError:
+            pass
 
     # -- files
 

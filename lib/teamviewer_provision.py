@@ -4,7 +4,6 @@ How a TeamViewer client gets its certificate from the agent: key, request, quest
 Loaded by teamviewer_iot for provision() and let go when that has ended. Not for programs.
 """
 
-import sys
 import time
 from binascii import hexlify
 from hashlib import sha256
@@ -21,6 +20,7 @@ _certificates = _setup.certificates
 _files = _certificates.files
 
 _RETRY_MS = const(1000)
+_SHORTAGES_MAX = const(2)  # as in teamviewer_iot
 _ENOENT = const(2)
 _UNKNOWN_ERROR = const(0)
 _TLS_ERROR = const(21)
@@ -34,7 +34,7 @@ def provision(client):
     anew = client.parameters["OverrideCerts"] == "OVERRIDE"
     if anew or not _files.exists(client.get_key_path()):
         # From .py files this is a second of compiling on a board: not a step of do_next().
-        import p256  # noqa: F401
+        netstream.load_module("p256")
     return _provision(client)
 
 
@@ -51,12 +51,23 @@ def _provision(client):
         code, text = client._reason(e)
     except Exception as e:
         text = "provisioning failed: %r" % e
-    # From here on the program may call provision() again, in its callback too.
-    client.job = None
-    if message:
-        client._tell(client.on_api_response, msg=message, error_code=code)
-    else:
-        client._fail(code, text)
+    job = client.job
+    tries = 0
+    while True:
+        # From here on the program may call provision() again, in its callback too.
+        client.job = None
+        try:
+            if message:
+                client._tell(client.on_api_response, msg=message, error_code=code)
+            else:
+                client._fail(code, text)
+            return
+        except MemoryError:
+            tries += 1
+            if tries > _SHORTAGES_MAX:
+                raise
+            client.job = client.job or job
+        yield  # what could not be told is told in the next step
 
 
 def _certify(client):
@@ -131,9 +142,7 @@ def _request(client, csr):
 
 
 def _make_key(client):
-    import p256
-
-    sys.modules.pop("p256", None)
+    p256 = netstream.load_once("p256")
     client._log("making a key")
     try:
         d, public = yield from p256.new_key()

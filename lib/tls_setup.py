@@ -4,6 +4,10 @@
 
 import sys
 
+import option_names
+
+sys.modules.pop("option_names", None)  # it leaves the heap together with this file
+
 # Names that other libraries have for the same things.
 _ALIASES = {"ca": ("cadata", "cafile"), "cert": ("certfile",), "key": ("keyfile",)}
 _NAMES = ("ca", "cadata", "cafile", "cert", "certfile", "key", "keyfile", "verify")
@@ -56,10 +60,8 @@ def context(options):
     """
     if not isinstance(options, dict):
         raise ValueError("ssl: pass a dict or an SSLContext")
-    import option_names
     import tls
 
-    sys.modules.pop("option_names", None)  # it leaves the heap together with this file
     option_names.check_names(options, _NAMES)
 
     def get(name):

@@ -52,16 +52,18 @@ class Budget(NamedTuple):
 BUDGETS = {
     # The link's cures: any exception ends a connection, deadlines from the last thing that moved,
     # what is unheard is bounded, poison messages, threads and interrupts, UTF-8 both ways.
-    "mqtt_link": Budget(15600, 22100, 9500, 15200),
-    "ibmiotf.device": Budget(21900, 33000, 14500, 19000),
-    "ibmiotf.application": Budget(25200, 37400, 17100, 24000),
+    # An import for which there is no memory can be repeated (150 bytes in each client).
+    "mqtt_link": Budget(15600, 22250, 9500, 15200),
+    "ibmiotf.device": Budget(21900, 33150, 14500, 19000),
+    "ibmiotf.application": Budget(25200, 37550, 17100, 24000),
     # json_text, each acknowledgement judged alone, refusals told by what was true before; what
     # there is no memory for is told, or comes again.
     # The clock is compared here, or iotc_certificates would be loaded each minute.
-    "iotc": Budget(27300, 39904, 17000, 24000),
+    "iotc": Budget(27400, 40200, 17000, 24000),
     # iotc with rest and what goes wrong on the way of a file.
     "iotc_files": Budget(38900, 57500, 25000, 36000),
-    "teamviewer_iot": Budget(23700, 35800, 18000, 28000),
+    # What there is no memory to tell is told in the next step, each thing once.
+    "teamviewer_iot": Budget(24000, 36200, 18000, 28000),
     "idigi_monitor_api": Budget(9600, 14300, 12000, 16500),
 }
 
@@ -72,7 +74,7 @@ SELDOM_MAX = 2048
 LARGER = {
     "p256": 3400,  # elliptic curves and a certificate request; once in a board's life
     "teamviewer_setup": 2700,  # parameters, and connecting: before anything else is in the heap
-    "teamviewer_provision": 2300,  # the way to a certificate; once in a client's life
+    "teamviewer_provision": 2330,  # the way to a certificate; once in a client's life
     # HTTP as it is spoken, with all its bounds and refusals, bodies of any length; API calls and
     # file uploads only.
     "rest": 5500,

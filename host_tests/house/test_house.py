@@ -85,6 +85,27 @@ def test_lib_imports_downwards(module):
     assert used <= services.may_import(module), "tools/services.py says what it may import"
 
 
+# What firmware holds ready to use: importing it takes no memory that could be missing half-way.
+OF_FIRMWARE = {"_thread", "binascii", "deflate", "network", "tls"}
+
+
+@pytest.mark.parametrize("module", sorted(LIB_MODULES))
+def test_pain_33_imports_inside_functions_leave_nothing_broken_behind(module):
+    """They go through netstream's load_module() or load_once()."""
+    tree = ast.parse(LIB_MODULES[module].read_text())
+    inside = {
+        alias.name if isinstance(node, ast.Import) else node.module
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    assert inside <= OF_FIRMWARE, "load_module() instead: without memory these can't be repeated"
+    calls = [node for node in ast.walk(tree) if getattr(node, "id", None) == "__import__"]
+    assert len(calls) == (module == "netstream"), "load_module() instead of __import__()"
+
+
 # --- the table of services ---
 
 

@@ -483,3 +483,63 @@ report(got=got)
 """
     )
     assert board.run(source, host=broker.host, port=broker.port).report == {"got": [1500]}
+
+
+@pytest.mark.parametrize("load", ["load_module", "load_once"])
+@pytest.mark.parametrize("left", ["outer", "inner"])
+def test_pain_33_an_import_without_memory_leaves_nothing_broken_behind(
+    board, tmp_path, load, left
+):
+    """MicroPython makes a module's name first: without memory for the module that stays alone."""
+    if board.name != "micropython":
+        pytest.skip("CPython leaves nothing itself")
+    (tmp_path / "outer.py").write_text("import inner\n")
+    (tmp_path / "inner.py").write_text("ANSWER = 42\n")
+    report = board.run(
+        """
+import builtins
+import sys
+import netstream
+
+load = getattr(netstream, LOAD)
+sys.path.insert(0, FOLDER)
+right = builtins.__import__
+
+def short_of_memory(name, *more):
+    sys.modules[LEFT] = None  # how a name without a module looks
+    raise MemoryError
+
+builtins.__import__ = short_of_memory
+try:
+    load("outer")
+except MemoryError:
+    report(raised=True)
+builtins.__import__ = right
+report(answer=load("outer").inner.ANSWER)
+""",
+        FOLDER=tmp_path,
+        LOAD=load,
+        LEFT=left,
+    )
+    assert report.reports == [{"raised": True}, {"answer": 42}]
+
+
+def test_a_module_that_stays_and_one_for_one_use(board, tmp_path):
+    package = tmp_path / "shelf"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "book.py").write_text("COUNT = [0]\n")
+    report = board.run(
+        """
+import sys
+from netstream import load_module, load_once
+sys.path.insert(0, FOLDER)
+once = load_once("shelf.book")
+left = "shelf.book" in sys.modules
+stays = load_module("shelf.book")
+report(left=left, another=once is not stays, same=stays is load_module("shelf.book"),
+       of_package=sys.modules["shelf"].book is stays)
+""",
+        FOLDER=tmp_path,
+    ).report
+    assert report == {"left": False, "another": True, "same": True, "of_package": True}

@@ -24,3 +24,7 @@ def test_pain_33_each_call_of_the_stream_fails_in_turn(device, error):
 
 def test_pain_33_no_memory_from_any_call_on_and_in_any_step(device):
     sweep_rig.no_memory(device, CONVERSATION, 50)
+
+
+def test_pain_33_each_allocation_of_each_step_fails_in_turn(device):
+    sweep_rig.full_heap(device, CONVERSATION, 100, 6000, 200, 10)

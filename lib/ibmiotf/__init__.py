@@ -12,7 +12,7 @@ import time
 import json_text
 from micropython import const
 from mqtt_link import MQTTLink
-from netstream import host_port, load_once, places
+from netstream import host_port, load_module, load_once, places
 
 # What a topic tells: an event of a device, or a command for one.
 EVENT = "evt"
@@ -171,9 +171,7 @@ class Event:
         When it happened: the payload's ts, else when it came; UTC. A datetime where the platform
         has that module, else a timestamp.Timestamp: isoformat(), comparison, year ... microsecond.
         """
-        from ibmiotf import timestamp
-
-        return timestamp.of(*self._when)
+        return load_module("ibmiotf.timestamp").of(*self._when)
 
 
 # --- what both clients are -------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ibmiotf import (
     topics,
 )
 from ibmiotf import Event as _Event
-from netstream import load_once
+from netstream import load_module, load_once
 
 # What a status says. The attribute of a Status has the same name with a small first letter.
 _STATUS = (
@@ -61,8 +61,7 @@ class Status:
         said = self.payload = decode_json(self).data
         if not isinstance(said, dict):
             raise InvalidEventException("status: must be a JSON object")
-        from ibmiotf import timestamp
-
+        timestamp = load_module("ibmiotf.timestamp")
         self.clientId = said.get("ClientID")
         for key in _STATUS.split():
             value = said.get(key)
@@ -100,9 +99,7 @@ class Client(AbstractClient):
     def api(self):
         """The management API (api.Client), loaded when first used. Needs an auth-key."""
         if not self._api:
-            from ibmiotf import api
-
-            self._api = api.Client(self.options)
+            self._api = load_module("ibmiotf.api").Client(self.options)
             self._api.errorCallback = self._fail
             self._api.logger = self.logger
         return self._api

@@ -5,6 +5,7 @@ device.Client, and on what every MQTT broker has. tools/brokers has the broker's
 
 from json_text import encode
 from ibmiotf import device
+from netstream import load_module
 
 
 class Client(device.Client):
@@ -35,10 +36,8 @@ class Client(device.Client):
 
     def _status(self, action, reason=None, timed=True):
         # What the service would say of this device, as JSON.
-        from ibmiotf import timestamp
-
         said = {"Action": action, "ClientID": self.clientId}
-        now = timestamp.now() if timed else None
+        now = load_module("ibmiotf.timestamp").now() if timed else None
         if now:
             said["Time"] = now.isoformat()
         if reason:

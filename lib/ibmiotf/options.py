@@ -6,6 +6,7 @@ names with a slip, and which platform they lead to. Loaded for that, and let go.
 import sys
 
 import option_names
+from netstream import load_module
 
 sys.modules.pop("option_names", None)  # it leaves the heap together with this file
 
@@ -93,7 +94,7 @@ def logger(handlers):
     handlers: one for it, or a list of them, or None.
     """
     try:
-        import logging
+        logging = load_module("logging")
     except ImportError:
         return None
     found = logging.getLogger("ibmiotf")
