@@ -60,9 +60,6 @@ _PATIENCE_MAX = const(64)
 # A hub that refuses the device is asked so much more slowly than one that can't be reached.
 _SLOWER = const(4)
 _SLOWER_MAX = const(10)
-# Messages of the hub that don't fit into memory are left unacknowledged so often; then they are
-# given up, or they would end every connection.
-_SHORTAGES = const(2)
 
 _WINDOW = const(16)  # messages that the link keeps until they are acknowledged
 _SENT_EVENTS = const(32)  # messages of which MessageSent is still to tell
@@ -247,7 +244,6 @@ class Device:
     _accepted = False  # _host has taken this device since it was named
     _failures = 0  # in a row, since _host took us or DPS was asked
     _patience = _PATIENCE  # so many of them lead to DPS
-    _shortages = 0  # messages in a row that didn't fit into memory
     _calling = False  # a callback of the program is running
     _api = "2021-04-12"  # the hub's version
     _issued = None  # what iotc_certificates knows of the one in use
@@ -675,7 +671,10 @@ class Device:
             self._send(self._json, told[0], properties=told[1])
 
     def _on_skip(self, topic, size):
-        self._fail("%d bytes passed over: raise max_packet" % size)
+        if self._hub.no_memory:
+            self._fail("out of memory: a message of %d bytes is lost" % size)
+        else:
+            self._fail("%d bytes passed over: raise max_packet" % size)
 
     def _on_down(self, e):
         # e is None when it was we who closed: after disconnect(), or for a new token.
@@ -862,15 +861,8 @@ class Device:
             print("iotc:", topic, msg)
         try:
             self._understand(topic.decode(), msg)
-            self._shortages = 0
         except MemoryError:
-            self._shortages += 1
-            if self._shortages > _SHORTAGES:
-                self._shortages = 0
-                self._fail("out of memory: a message of %d bytes is lost" % len(msg))
-            else:
-                # Not acknowledged, so it comes again when the connection does.
-                self._out_of_memory()
+            raise  # the link ends the connection, and the message comes again
         except Exception as e:
             self._fail("a message from the hub can't be understood: %s" % _words(e))
 

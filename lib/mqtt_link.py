@@ -99,9 +99,10 @@ _FILTERS_MAX = const(8)
 _TRIES_MAX = const(4)
 # A payload longer than this is not copied beside its header but sent from where it lies.
 _COPY_MAX = const(1024)
-# A message for which the program has no memory ends so many connections in succession, and comes
-# again; then it is passed over.
+# A message for which the program has no memory ends so many connections, and comes again; then it
+# is passed over. So many such ends are remembered.
 _SHORTAGES_MAX = const(2)
+_SHORT_OF_MAX = const(8)
 _LENGTH_MAX = const(268435455)
 # So many answers are gathered for one write, and so many may wait for the broker to take them:
 # then no further message is looked at.
@@ -272,7 +273,7 @@ class MQTTLink(MQTTClient):
     on_ack(pid, code): 0 to 2 = taken by the broker (for a SUBSCRIBE the granted QoS), 0x80 =
         refused, 0xFF = given up, by discard() or because the broker hung up on it again and again
     on_skip(topic, size): a packet over max_packet was passed over (acknowledged, not delivered),
-        or a message for which the program had no memory three times
+        or, where `no_memory` is True then, a message for which the program three times had none
 
     An interrupt's callback (micropython.schedule) and other threads may call publish(),
     subscribe() and the like. In the middle of another call or step that is OSError(EALREADY), and
@@ -373,7 +374,8 @@ class MQTTLink(MQTTClient):
         self._undone = False  # drop() was called: the message being delivered comes again
         self._warned = False  # told that the broker has no QoS 2
         self._failures = 0  # attempts and short connections in succession that failed
-        self._shortages = 0  # messages in succession for which the program had no memory
+        self.no_memory = False  # why on_skip() is called, or was: no memory, or over max_packet
+        self._short_of = []  # which messages ended a connection, as the program had no memory
         self._wait = 0  # ms from the end of the last connection or attempt to the next attempt
         self._holding = False  # QoS 0 is kept, too, while credentials are renewed
         self._present = False  # whether the broker had a session of ours
@@ -920,7 +922,7 @@ class MQTTLink(MQTTClient):
             if head[_PACKET] & _TYPE == _PUBLISH:
                 head[_PACKET] |= _DUP
         if was_up and _age(self._up_at) > self._stream.timeout_ms:
-            self._failures = self._shortages = 0
+            self._forget_failures()
         self._forget_connection()
         if e:
             e = self._fail(e, was_up, sent)
@@ -943,6 +945,12 @@ class MQTTLink(MQTTClient):
         self._failures += 1
         self.error = e
         return e
+
+    def _forget_failures(self):
+        # All has been well for some time.
+        self._failures = 0
+        while self._short_of:
+            _pop(self._short_of, -1)
 
     # -- sending
 
@@ -1208,7 +1216,7 @@ class MQTTLink(MQTTClient):
         self._check_at = ticks_add(now, min(_CHECK_MS, limit >> 3, keepalive >> 3 or _CHECK_MS))
         still = _age(self._moved_at)  # nothing has moved for so long
         if self._failures and _age(self._up_at) > limit:
-            self._failures = self._shortages = 0
+            self._forget_failures()
         late = None
         if (self._end > self._start or self._skip) and _age(self._last_in) > limit:
             late = "rest of a packet"
@@ -1400,6 +1408,7 @@ class MQTTLink(MQTTClient):
         self._skip -= n
         if self._skip:
             return False
+        self.no_memory = False
         self._call(self.on_skip, self._skipped, self._length)
         self._skipped = None
         if self._pid:
@@ -1413,12 +1422,19 @@ class MQTTLink(MQTTClient):
         try:
             self._call(self.cb, topic, msg, retained)
         except MemoryError:
-            self._shortages += 1
-            if self._shortages <= _SHORTAGES_MAX:
+            # Another message has another id, or says something else.
+            key = self._pid + hash(msg)
+            short_of = self._short_of
+            if short_of.count(key) < _SHORTAGES_MAX:
+                if len(short_of) == _SHORT_OF_MAX:
+                    _pop(short_of, 0)
+                short_of.append(key)
                 if self._gathered and self._state >= _UP:
                     self._send_answers()  # what was taken before this one need not come again
                 raise
-            self._shortages = 0
+            while key in short_of:
+                short_of.remove(key)
+            self.no_memory = True
             self._call(self.on_skip, topic, len(msg))
 
     def _took(self):

@@ -22,6 +22,7 @@ class MQTTLink(MQTTClient):
     on_down: Callable[[Exception | None], object] | None
     on_ack: Callable[[int, int], object] | None
     on_skip: Callable[[bytes | None, int], object] | None
+    no_memory: bool
     error: Exception | None
     cb: Callable[..., object] | None
     clean_session: bool

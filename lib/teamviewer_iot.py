@@ -440,7 +440,7 @@ class TVCMI_client:
         """Delete key, request and certificate. FileError if one resists."""
         load_once("teamviewer_files").remove_all(self)
 
-    # The link's hooks. Where memory runs out in one, the connection ends and is made anew: to stay
+    # The link's hooks. Where memory runs out in one the connection ends and is made anew: to stay
     # connected and hear no answers would be worse.
 
     def _on_up(self, _present):
@@ -457,11 +457,11 @@ class TVCMI_client:
         except MemoryError:
             self._link.drop(_NO_MEMORY)
 
-    def _on_message(self, topic, msg):
-        try:
-            self._hear(topic, msg)
-        except MemoryError:
-            self._link.drop(_NO_MEMORY)
+    def _on_skip(self, topic, size):
+        text = "%d bytes are over MaxPacket"
+        if self._link.no_memory:
+            text = "there was no memory for %d bytes"
+        self._log(text % size)
 
     def _on_down(self, error):
         # An attempt has failed, or the connection was lost. None: the link renews it by itself.

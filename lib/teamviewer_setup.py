@@ -153,9 +153,9 @@ def connect(client):
     """
     found = certificates.certificate(client)
     made = link(client, "MqttPort", found)
-    made.set_callback(client._on_message)
+    made.set_callback(client._hear)
     made.on_up = client._on_up
     made.on_ack = client._on_ack
     made.on_down = client._on_down
-    made.on_skip = lambda topic, size: client._log("%d bytes are over MaxPacket" % size)
+    made.on_skip = client._on_skip
     return made, "/v1.0/" + found[0]

@@ -743,6 +743,37 @@ def test_pain_58_a_command_sent_at_qos_2_is_heard_once_whatever_happens_on_the_w
     assert program.next_report()["got"] == list(range(20))
 
 
+def test_pain_33_a_message_for_which_there_is_no_memory_is_not_called_too_long(board, rig):
+    program = board.start(
+        START
+        + """
+    class Codec:
+        encode = None
+
+        @staticmethod
+        def decode(message):
+            raise MemoryError
+
+    got = []
+    client.link.backoff_ms = 20
+    client.commandCallback = lambda c: got.append(c.command)
+    client.setMessageEncoderModule("x", Codec)
+    client.connect()
+    report(ready=True)
+    until(lambda: len(got) == 1)
+    report(errors=[e for e in errors if "iot-2/cmd" in e])
+    """,
+        options=options(rig, clean_session=False),
+    )
+    program.next_report()
+    rig.wait(lambda: rig.witness.subscribes)
+    rig.send("iot-2/cmd/large/fmt/x", "12345", 1)
+    rig.send("iot-2/cmd/good/fmt/json", "{}", 1)
+    (error,) = program.next_report(30)["errors"]
+    assert error.startswith("ConnectionException: no memory for") and "(5)" in error
+    assert "iot-2/cmd/large/fmt/x" in error and "max-packet" not in error
+
+
 RAISES = ["commandCallback", "errorCallback", "decoder", "encoder"]
 
 

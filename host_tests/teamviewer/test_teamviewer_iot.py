@@ -874,6 +874,45 @@ report(code=got["error_code"], said=[line for line in logged if "MaxPacket" in l
     assert got["alive"] == "response"
 
 
+def test_pain_33_an_answer_for_which_there_is_no_memory_is_not_called_too_long(device, agent):
+    program = device.start(
+        """
+hurry(30)
+c = connected()
+sensor = new_sensor(c)
+tries = []
+def live(**values):
+    if values["msg"] == b"large":
+        tries.append(1)
+        raise MemoryError
+    heard.append(dict(values, on="live"))
+c.listen_live_data(sensor, callback=live)
+ask(c, c.check_connection)  # the agent has heard of it
+heard.clear()
+report(sensor=sensor)
+n = 0
+while "live" not in {h["on"] for h in heard}:
+    c.do_next(20)
+    connects = len([h for h in heard if h["on"] == "connect"])
+    if connects > n:
+        n = connects
+        report(again=n)
+report(tries=len(tries), said=[line for line in logged if "5 bytes" in line],
+       errors=[h["error_str"] for h in heard if h["on"] == "error"])
+"""
+    )
+    topic = "sensor/%s/livedata" % program.next_report()["sensor"]
+    own = device.connector().id
+    agent.send(topic, b"large", own)
+    for n in (1, 2):
+        assert program.next_report(30) == {"again": n}
+        agent.send(topic, b"large", own)
+    agent.send(topic, b"small", own)
+    got = program.next_report(30)
+    assert got["tries"] == 3 and got["said"] == ["there was no memory for 5 bytes"]
+    assert len(got["errors"]) == 2 and all("memory" in text for text in got["errors"])
+
+
 # -- several calls in flight -------------------------------------------------------------------
 
 

@@ -295,7 +295,8 @@ class AbstractClient:
             self._fail(ConnectionException("subscription refused: %s" % what))
 
     def _skip(self, topic, n):
-        self._fail(ConnectionException("over max-packet: %s (%d)" % (topic, n)))
+        why = "no memory for" if self.link.no_memory else "over max-packet:"
+        self._fail(ConnectionException("%s %s (%d)" % (why, topic, n)))
 
     def _take(self, topic, payload, retained):
         try:
