@@ -52,18 +52,19 @@ class Budget(NamedTuple):
 BUDGETS = {
     # The link's cures: any exception ends a connection, deadlines from the last thing that moved,
     # what is unheard is bounded, poison messages, threads and interrupts, UTF-8 both ways.
-    # An import for which there is no memory can be repeated (150 bytes in each client).
-    "mqtt_link": Budget(15600, 22250, 9500, 15200),
-    "ibmiotf.device": Budget(21900, 33150, 14500, 19000),
-    "ibmiotf.application": Budget(25200, 37550, 17100, 24000),
+    # An import for which there is no memory can be repeated (150 bytes in each client); why a
+    # message was passed over, and tries of its own for each (130 bytes).
+    "mqtt_link": Budget(15750, 22400, 9500, 15200),
+    "ibmiotf.device": Budget(22000, 33300, 14500, 19000),
+    "ibmiotf.application": Budget(25250, 37800, 17100, 24000),
     # json_text, each acknowledgement judged alone, refusals told by what was true before; what
     # there is no memory for is told, or comes again.
     # The clock is compared here, or iotc_certificates would be loaded each minute.
-    "iotc": Budget(27400, 40200, 17000, 24000),
+    "iotc": Budget(27500, 40350, 17000, 24000),
     # iotc with rest and what goes wrong on the way of a file.
     "iotc_files": Budget(38900, 57500, 25000, 36000),
     # What there is no memory to tell is told in the next step, each thing once.
-    "teamviewer_iot": Budget(24000, 36200, 18000, 28000),
+    "teamviewer_iot": Budget(24200, 36400, 18000, 28000),
     "idigi_monitor_api": Budget(9600, 14300, 12000, 16500),
 }
 
