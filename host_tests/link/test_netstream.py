@@ -502,7 +502,6 @@ import sys
 import netstream
 
 load = getattr(netstream, LOAD)
-sys.path.insert(0, FOLDER)
 right = builtins.__import__
 
 def short_of_memory(name, *more):
@@ -517,7 +516,7 @@ except MemoryError:
 builtins.__import__ = right
 report(answer=load("outer").inner.ANSWER)
 """,
-        FOLDER=tmp_path,
+        before_lib=(tmp_path,),
         LOAD=load,
         LEFT=left,
     )
@@ -533,13 +532,12 @@ def test_a_module_that_stays_and_one_for_one_use(board, tmp_path):
         """
 import sys
 from netstream import load_module, load_once
-sys.path.insert(0, FOLDER)
 once = load_once("shelf.book")
 left = "shelf.book" in sys.modules
 stays = load_module("shelf.book")
 report(left=left, another=once is not stays, same=stays is load_module("shelf.book"),
        of_package=sys.modules["shelf"].book is stays)
 """,
-        FOLDER=tmp_path,
+        before_lib=(tmp_path,),
     ).report
     assert report == {"left": False, "another": True, "same": True, "of_package": True}

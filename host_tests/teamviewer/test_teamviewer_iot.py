@@ -1789,6 +1789,7 @@ def test_pain_33_a_callback_that_raises_costs_nothing_else(device, agent, hook):
     assert program.next_report(20) == {"out": 1, "raised": 1}
 
 
+SHORT_OF = program("teamviewer_iot_no_memory")
 # How often each callback finds no memory, and what is heard of it then: at most two more calls.
 SHORT_OF_MEMORY = {1: {"told": 2, "out": 0}, 9: {"told": 3, "out": 1}}
 
@@ -1799,43 +1800,7 @@ def test_pain_33_what_there_is_no_memory_to_tell_is_told_again_in_the_next_steps
     device, agent, hook, times
 ):
     """Each of the rest is told once; after the third time in vain MemoryError comes out."""
-    program = device.start(
-        """
-hurry(30)
-c = connected()
-told = []
-def failing(**values):
-    told.append(values["error_code"])
-    if len(told) <= times:
-        raise MemoryError
-sys.stdin.readline()
-if hook in ("own", "late"):
-    c.check_connection(callback=failing, timeout=5 if hook == "own" else 0.5)
-else:
-    setattr(c, "on_api_" + hook, failing)
-c.check_connection(callback=hear("beside"), timeout=5)
-for _ in range(20):
-    c.do_next(10)  # the agent's broker has it; so has the client, in a moment
-report(ready=1)
-sys.stdin.readline()
-out = 0
-def step():
-    global out
-    try:
-        c.do_next(20)
-    except MemoryError:
-        out += 1
-while "beside" not in {h["on"] for h in heard} or len(told) < min(times, 2) + 1:
-    step()
-while hook != "late" and "connect" not in {h["on"] for h in heard}:
-    step()
-for _ in range(10):
-    step()
-report(told=len(told), out=out, others=sorted([h["on"] for h in heard]))
-""",
-        hook=hook,
-        times=times,
-    )
+    program = device.start(SHORT_OF, hook=hook, times=times)
     agent.set(mute=True)
     program.send("go")
     program.next_report()
