@@ -68,9 +68,8 @@ def main():
     parser.add_argument("--interpreter", action="append", choices=INTERPRETERS)
     options, selected = parser.parse_known_args()
     everything = not selected
-    # The tests import tools/ and run device code, each in processes of its own: what Python makes
-    # of their files is kept, and does not litter the checkout.
-    environment = dict(os.environ, PYTHONPYCACHEPREFIX=str(workshop.VENV / "bytecode"))
+    # The tests import tools/ and run device code; no bytecode is to litter the checkout.
+    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
     if options.built:
         environment["PICOLINK_BUILT"] = built_path()
         if not [one for one in selected if one.startswith("host_tests")]:

@@ -150,7 +150,12 @@ def device_env(*more):
     """
     lib = os.environ.get("PICOLINK_BUILT") or str(LIB)
     path = [str(directory) for directory in more] + [lib, str(DEVICE_LIB), ".frozen"]
-    return dict(os.environ, MICROPYPATH=":".join(path), PYTHONUNBUFFERED="1")
+    env = dict(os.environ, MICROPYPATH=":".join(path), PYTHONUNBUFFERED="1")
+    # Most of the time that the port takes to start goes into compiling: what that gives is kept,
+    # in a place of its own.
+    env["PYTHONPYCACHEPREFIX"] = str(VENV / "bytecode")
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
 
 
 def side_venv(name, requirements, python=None):
