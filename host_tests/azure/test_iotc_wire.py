@@ -132,10 +132,11 @@ def test_percent_encoding_has_no_gaps(board):
     got = board.run(
         """
         from iotc_wire import quote, unquote
-        report(quoted=quote(text), back=unquote(quote(text)) == text)
+        report(quoted=quote(text), back=unquote(quote(text)) == text, plain=quote("a-B.0_~"))
         """,
         text=text,
     ).report
+    assert got["plain"] == "a-B.0_~"
     assert got["quoted"] == urllib.parse.quote(text, safe="")
     assert got["back"] is True
 
@@ -167,6 +168,24 @@ report(now=unix_time(), whole=isinstance(unix_time(), int))
         EPOCH=epoch,
     ).report
     assert got == {"now": 1893456000, "whole": True}
+
+
+def test_a_clock_is_set_from_the_first_second_of_2025_on(board):
+    got = board.run(
+        FAKE_TIME
+        + """
+from iotc_wire import unix_time
+time.now = 1735689600
+report(now=unix_time())
+time.now -= 1
+try:
+    unix_time()
+except OSError as e:
+    report(refused=str(e))
+""",
+        EPOCH=1970,
+    ).reports
+    assert got[0] == {"now": 1735689600} and "clock" in got[1]["refused"]
 
 
 @pytest.mark.parametrize("epoch", [1970, 2000])

@@ -743,6 +743,29 @@ def test_pain_58_a_command_sent_at_qos_2_is_heard_once_whatever_happens_on_the_w
     assert program.next_report()["got"] == list(range(20))
 
 
+def test_a_command_that_nobody_waits_for_does_no_harm(board, rig):
+    """A program that only sends sets no commandCallback."""
+    program = board.start(
+        START
+        + """
+    import sys
+
+    client.connect()
+    report(callback=client.commandCallback)
+    sys.stdin.readline()
+    for _ in range(20):
+        client.do_next(20)
+    report(errors=errors, connected=client.isConnected())
+    """,
+        options=options(rig),
+    )
+    assert program.next_report() == {"callback": None}
+    rig.wait(lambda: rig.witness.subscribes)
+    rig.send("iot-2/cmd/go/fmt/json", "{}", 1)
+    program.send("go")
+    assert program.next_report(30) == {"errors": [], "connected": True}
+
+
 def test_pain_33_a_message_for_which_there_is_no_memory_is_not_called_too_long(board, rig):
     program = board.start(
         START

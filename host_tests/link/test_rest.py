@@ -83,6 +83,14 @@ def test_status_reason_and_headers_are_read_whatever_their_case(board, serve):
     }
 
 
+def test_a_head_of_sixty_lines_is_read(board, serve):
+    """64 are the most; one more is told in the list of what is no HTTP."""
+    lines = b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(60))
+    server = serve({"/": [sized(b"hello", lines)]})
+    got = board.run(PLAIN + '    get("/")', port=server.port).report
+    assert got["body"] == "hello" and got["headers"]["x-59"] == "59"
+
+
 CHUNKED = (
     OK + b"Transfer-Encoding: chunked\r\n\r\n"
     b"5\r\nhello\r\n00c;name=value\r\n, two\r\nlines\r\n0\r\nTrailer: yes\r\n\r\n"
@@ -543,6 +551,7 @@ CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         (OK + b"Content-Length: 3_0\r\n\r\nabc", "bad HTTP content-length"),
         (OK + b"Content-Length: +3\r\n\r\nabc", "bad HTTP content-length"),
         (OK + b"Content-Length: 0x3\r\n\r\nabc", "bad HTTP content-length"),
+        (OK + b"Content-Length: 1a\r\n\r\nabc", "bad HTTP content-length"),
         (OK + b"Content-Length: \xb2\r\n\r\nabc", "bad HTTP content-length"),
         (OK + b"Content-Length:\r\n\r\nabc", "bad HTTP content-length"),
         (OK + b"Content-Length: 99999999999\r\n\r\nabc", "bad HTTP content-length"),
