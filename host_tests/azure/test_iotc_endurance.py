@@ -15,7 +15,6 @@ from device_program import program
 
 # ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
-# The link's waits cut short; the program sends a number every 20 ms and answers commands.
 FLOW = program("iotc_endurance_flow")
 
 

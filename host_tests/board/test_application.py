@@ -89,7 +89,6 @@ for settings in ({"ssid": ""}, {"ssid": "home", "pasword": "secret"}):
     assert "secret" not in run.out
 
 
-# An hour in a second: what the clock's file takes for the time is the test's.
 SIMULATED = program("application_simulated_time")
 
 

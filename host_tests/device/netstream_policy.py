@@ -1,6 +1,7 @@
 # ruff: noqa: F821 (what stands before it defines the rest)
-# Where each attempt goes, and what happened. attempt(stream, answers) is one connection, as a
-# service's client makes it. netstream_stream.py is there.
+# names: what the look-up says of each name, a list of ports on 127.0.0.1; asked, dialled: what
+# happened. attempt(service_answers) is one connection, as a service's client makes it.
+# netstream_stream.py is there.
 import socket as real
 names = {}
 asked = []

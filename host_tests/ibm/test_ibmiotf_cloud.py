@@ -73,7 +73,6 @@ def here(cloud, options, secure=True):
     )
 
 
-# Programs in the manner of the documents: their calls in their order, nothing of ours in between.
 DEVICE_PROGRAM = indented("ibmiotf_documented_device")
 
 APPLICATION_PROGRAM = indented("ibmiotf_documented_application")

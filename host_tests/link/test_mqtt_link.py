@@ -12,7 +12,6 @@ from link_rig import Observer
 from localcloud.faults import CONNECT, PUBACK, SUBACK, SUBSCRIBE, Connack, Fault, FaultProxy
 from device_program import program
 
-# Every program starts with this: a link, and run(condition) that steps it until something is so.
 LINK = program("mqtt_link_start")
 
 

@@ -25,8 +25,6 @@ def test_pain_33_each_call_of_the_stream_fails_in_turn(board, error):
     assert report["count"] > 100
 
 
-# The heap is locked from one call of the stream on to the end of the step: the next thing that
-# needs memory gets none.
 LOCKED = CONVERSATION + program("mqtt_link_safe_locked")
 
 
@@ -38,8 +36,6 @@ def test_pain_33_no_memory_from_any_call_on(board):
     assert report["count"] > 80
 
 
-# The heap is filled to the brim before one step, up to `free` bytes: so each allocation of it
-# fails, one after the other.
 BRIM = CONVERSATION + program("mqtt_link_safe_brim")
 
 

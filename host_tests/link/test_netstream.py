@@ -193,8 +193,6 @@ report(again=again, unconfirmed=len(asked), said=talk(host="no-such-host.invalid
 
 # ---- which address is dialled
 
-# names: what the look-up says of each name, a list of ports on 127.0.0.1; asked, dialled: what
-# happened. attempt(service_answers) is one connection, as a service's client makes it.
 POLICY = STREAM + program("netstream_policy")
 
 

@@ -241,35 +241,24 @@ def test_usual_ports_and_paths_that_are_none(board):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "answered",
     [
-        {"Upgrade": b"WebSocket", "Connection": b"keep-alive, UPGRADE"},
-        {"Server": b"x: y: z", "Date": b""},
-        {"status": b"HTTP/1.1 101"},
-        {"Sec_WebSocket_Protocol": b"  mqtt  "},
-    ],
-)
-def test_answers_that_are_right(board, serve, changes):
-    async def scene(peer):
-        await peer.read_request()
-        peer.send(answer(peer.key, **dict(changes)))
-        await peer.packets()
-        peer.send(frame(mq.Connack().encode()))
-        await peer.rest()
-
-    assert on(board, serve(scene), "report(said=refused(make(**options).connect))") == {
-        "said": None
-    }
-
-
-def test_header_names_are_case_insensitive_and_spaces_optional(board, serve):
-    async def scene(peer):
-        await peer.read_request()
-        peer.send(
+        lambda key: answer(key, Upgrade=b"WebSocket", Connection=b"keep-alive, UPGRADE"),
+        lambda key: answer(key, Server=b"x: y: z", Date=b""),
+        lambda key: answer(key, status=b"HTTP/1.1 101"),
+        lambda key: answer(key, Sec_WebSocket_Protocol=b"  mqtt  "),
+        lambda key: (
             b"HTTP/1.1 101 Switching Protocols\r\nUPGRADE:websocket\r\nconnection:Upgrade\r\n"
-            b"sec-websocket-ACCEPT:" + accept(peer.key) + b"\r\n"
+            b"sec-websocket-ACCEPT:" + accept(key) + b"\r\n"
             b"SEC-WEBSOCKET-protocol:mqtt\r\n\r\n"
-        )
+        ),
+    ],
+    ids=["words", "others", "no reason", "spaces", "case of names"],
+)
+def test_answers_that_are_right(board, serve, answered):
+    async def scene(peer):
+        await peer.read_request()
+        peer.send(answered(peer.key))
         await peer.packets()
         peer.send(frame(mq.Connack().encode()))
         await peer.rest()

@@ -14,8 +14,6 @@ def device(board, agent, tmp_path):
     return Device(board, agent, tmp_path / "certs")
 
 
-# In the shape of the documents' examples: flags set by callbacks, loops that wait for them.
-# WAIT is what stands in the loops.
 DOCUMENTED = program("TVCMI_client_documented")
 
 
