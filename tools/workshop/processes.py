@@ -7,9 +7,11 @@ Linux by the kernel should this process be killed outright. Never a pattern, nev
 
 import atexit
 import collections
+import contextlib
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -108,9 +110,9 @@ class Process:
 
     def wait(self, timeout):
         """Wait for its end; returns the status, None if it still runs after `timeout` seconds."""
-        try:
-            self._child.wait(timeout)
-        except subprocess.TimeoutExpired:
+        if self._child.poll() is None:
+            _sleep_until_the_end(self._child, timeout)
+        if self._child.poll() is None:
             return None
         self._drain()
         return self._child.returncode
@@ -200,6 +202,22 @@ def start_cloud(*options, state=None, timeout=30, **more):
     except BaseException:
         process.stop()
         raise
+
+
+def _sleep_until_the_end(child, timeout):
+    """Wait at most so many seconds; subprocess would look every 50 ms only."""
+    try:
+        end = os.pidfd_open(child.pid)
+    except (AttributeError, OSError):  # not Linux, an old one, or it has been waited for
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout)
+        return
+    try:
+        waiting = select.poll()
+        waiting.register(end, select.POLLIN)
+        waiting.poll(timeout * 1000)
+    finally:
+        os.close(end)
 
 
 def _prepare(parent):
