@@ -10,7 +10,8 @@ from cloud_device import Device as _Device
 from micropython import const
 from netstream import load_once
 
-_BUSY = const(429)  # what a throttled hub says of a report
+
+_NEVER = const(1)  # of sendTelemetry(): no hub would take it
 
 
 class Service(_Device):
@@ -22,29 +23,24 @@ class Service(_Device):
     """
 
     _seldom = "cloud_azure_seldom"
-    _most = 262144 - 512  # properties go beside the text
-    _template = "{name}"
-    _due = None  # when (ticks_ms) to start again after a failure
-    _failures = 0
 
     def _step(self, wait_ms):
         client = self._client
         if not (client.isConnected() or client.isStarting()):
             # At first, and after the service has refused us or could not be reached.
-            left = 0 if self._due is None else time.ticks_diff(self._due, time.ticks_ms())
-            if left > 0:
-                time.sleep_ms(min(left, wait_ms))
+            if self._due is not None and time.ticks_diff(self._due, time.ticks_ms()) > 0:
+                time.sleep_ms(wait_ms)
                 return False
             load_once(self._seldom).begin(self)
         worked = client.do_next(wait_ms)
         while self._out and self._up and not client.inflight:
             # The hub has acknowledged everything: no event of one may be missing.
-            self._on_ack(self._out[0][1])
+            self._on_ack(self._out[0][1], 0)
         return worked
 
-    def _pack(self, part, text, fields, when):
-        properties = {"$.sub": part} if part else {}
+    def _pack(self, properties, text, fields, when):
         if when is not None:
+            properties = dict(properties)
             properties["iothub-creation-time-utc"] = when
         return text, properties
 
@@ -52,12 +48,10 @@ class Service(_Device):
         client = self._client
         if client.isConnected():  # else there is no hub yet whose link could keep it
             code = client.sendTelemetry(text, properties)
-            if code < 2:
-                return client.error if code else text
+            if not code:
+                return text
+            if code == _NEVER:
+                load_once("cloud_seldom").never(self, client.error)
 
     def _on_sent(self, info):
-        status = info.getStatusCode()
-        if status == _BUSY:
-            load_once(self._seldom).busy(self)
-        else:
-            self._on_ack(info.getPayload(), status)
+        self._on_ack(info.payload, info.statusCode)

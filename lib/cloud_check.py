@@ -7,8 +7,9 @@ finding is one text with its cure. Loaded by cloud.check() and let go again.
 import time
 
 import netstream
-from cloud_settings import read
 from micropython import const
+
+cloud_settings = netstream.load_once("cloud_settings")
 
 _STAGE_MS = const(20000)  # for the way to the service
 _ACCEPT_MS = const(40000)  # for its answer: registering takes some round trips
@@ -17,7 +18,7 @@ _ACCEPT_MS = const(40000)  # for its answer: registering takes some round trips
 def check(settings, role="Device", wait=None):
     """See cloud.check()."""
     try:
-        module, given = read(settings, role)
+        module, given = cloud_settings.read(settings, role)
     except (ValueError, NotImplementedError) as e:
         return [str(e)]
     found = []
@@ -169,7 +170,7 @@ def _pass(stream, wait):
 
 def _accepted(module, role, given, found, wait):
     try:
-        client = netstream.load_module(module).Service(given)
+        client = cloud_settings.made(role, module, given)
     except Exception as e:
         found.append("settings: %s" % e.args[-1])
         return

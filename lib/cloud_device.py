@@ -39,23 +39,12 @@ class Device:
     error: the last failure, an exception whose last argument says what to do; None at first.
     """
 
+    # The service's second file makes one: make(device, settings) gives it its attributes, which
+    # cloud_seldom.prepare() has with what they mean.
+
     can = ("command", "setting", "report")
     on_command = on_setting = on_up = on_down = on_sent = error = None
     _seldom = None  # the service's second file
-    _birth = None  # a message of ours that each connection begins with
-    _raised = None  # what a hook raised in this step
-    _told = None  # reported fields that are with the client, not yet with the service
-    _told_key = None  # what the client calls that report
-    _up = False
-    _number = 0
-
-    def __init__(self, settings):
-        self._keep = settings["keep"]
-        self._kept = []  # (number, message) that the client could not take yet, in order
-        self._out = []  # (number, the client's name for it): the client has it, the service not
-        self._state = {}  # reported fields that the client has not got yet
-        self._names = {}  # a message's name -> self._template with it, for the names in use
-        load_once(self._seldom).make(self, settings)
 
     def is_connected(self):
         """Return whether the service has accepted the connection and nothing is wrong with it."""
@@ -64,7 +53,7 @@ class Device:
     @property
     def pending(self):
         """How many messages, and reports, are not yet with the service."""
-        return len(self._kept) + len(self._out) + (1 if self._state or self._told else 0)
+        return len(self._kept) + len(self._out) + (1 if self._state or self._told_key else 0)
 
     def send(self, fields, name="telemetry", when=None):
         """
@@ -75,11 +64,10 @@ class Device:
         Returns the message's number; on_sent(number, error) follows. Raises ValueError for what
         JSON or the service can't take, mqtt_link.Full (an OSError) when `keep` messages wait.
         """
-        if len(self._kept) + len(self._out) >= self._keep:
-            load_once("cloud_seldom").full(self._keep)
-        if name not in self._names:
-            load_once("cloud_seldom").named(self._names, name, self._template)
-        message = self._pack(self._names[name], self._text(fields), fields, when)
+        names = self._names
+        if name not in names or len(self._kept) + len(self._out) >= self._keep:
+            load_once(self._seldom).look(self, name)
+        message = self._pack(names[name], self._text(fields), fields, when)
         self._number = number = self._number + 1
         self._kept.append((number, message))
         self._pass_on()
@@ -134,55 +122,40 @@ class Device:
                     if len(text.encode()) == len(text) < _SHORT:
                         return text
         # Nested, long, not ASCII, or nothing for JSON: looked at closely.
-        return load_once("cloud_seldom").text(fields, self._most)
+        return load_once(self._seldom).text(fields)
 
     def _pass_on(self):
         # Hands over to the client what it takes now.
         kept = self._kept
         try:
             while kept:
-                # What the client calls it, None for "not now", an exception for "never".
-                key = self._put(*kept[0][1])
+                key = self._put(*kept[0][1])  # what the client calls it, None for "not now"
                 if key is None:
                     break
                 self._out.append((kept.pop(0)[0], key))
-                if isinstance(key, Exception):
-                    self._on_ack(key, key)
-            if self._state and self._up and not self._told:
-                self._told_key = load_once(self._seldom).tell(self, self._state)
-                if self._told_key:
-                    self._told = self._state
-                    self._state = {}
+            if self._state and self._up and not self._told_key:
+                load_once(self._seldom).tell(self)
         except OSError:
             pass  # mqtt_link.Full: in one of the next steps
         except MemoryError as e:
             self.error = e  # so is what no heap was found for
 
-    def _on_ack(self, key, code=0):
-        # The service has taken (code 0) or refused what the client calls `key`. code: a number, or
-        # the exception. What is not ours and refused is a subscription.
-        number = 0
-        for pair in self._out:
-            if pair[1] == key:
-                self._out.remove(pair)
-                number = pair[0]
-                break
-        else:
-            if key == self._told_key:
-                self._told = self._told_key = None
-            elif code < _REFUSED:
-                return
-        if code:
-            self.error = code = load_once("cloud_seldom").refusal(code)
-        if number:
-            self._call(self.on_sent, number, code or None)
+    def _on_ack(self, key, code):
+        # The service has taken, or from _REFUSED on refused, what the client calls `key`.
+        if code < _REFUSED:
+            for pair in self._out:
+                if pair[1] == key:
+                    self._out.remove(pair)
+                    self._call(self.on_sent, pair[0], None)
+                    return
+            if key != self._told_key:
+                return  # not the program's: a subscription, an answer
+        load_once(self._seldom).acknowledged(self, key, code)
 
-    def _hear(self, *what):
-        # What the client says seldom: a command, a setting, an error.
-        try:
-            load_once(self._seldom).hear(self, *what)
-        except MemoryError as e:
-            self.error = e
+    def _hear(self, *what, **more):
+        # What the client says seldom: a command, a setting, an error. Without memory for it the
+        # client hears of that, and leaves what came unacknowledged where it can come again.
+        load_once(self._seldom).hear(self, *what, **more)
 
     def _call(self, f, *args):
         # Run a hook of the program. What it raises waits until the step is finished.
@@ -191,18 +164,3 @@ class Device:
                 f(*args)
             except Exception as e:
                 self._raised = e
-
-    def _on_up(self, present=None):
-        self._up = True
-        if self._birth:
-            try:
-                self._put(*self._birth)
-            except OSError as e:
-                self.error = e
-        self._call(self.on_up)
-
-    def _on_down(self, e):
-        self._up = False
-        if e:
-            self.error = e
-        self._call(self.on_down, e)

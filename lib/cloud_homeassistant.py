@@ -14,11 +14,6 @@ _ANNOUNCED_MAX = const(64)
 class Service(_Device):
     """See cloud_device.Device. settings: as cloud_settings.read() returns them."""
 
-    def __init__(self, settings):
-        self._settings = settings
-        self._announced = set()  # (name, field) that Home Assistant has been told of
-        super().__init__(settings)
-
     def send(self, fields, name="telemetry", when=None):
         """See cloud_device.Device."""
         number = super().send(fields, name, when)

@@ -13,12 +13,10 @@ class Service(_Device):
 
     can = ("command", "report")
     _seldom = "cloud_ibm_seldom"
-    _template = "iot-2/evt/{name}/fmt/json"
-    _most = 131072 - 48  # {"d":...,"ts":...} is around it
 
     def _lacks(self, f=None):
         if f:
-            load_once("cloud_seldom").lacks()
+            load_once(self._seldom).lacks()
 
     on_setting = property(_lacks, _lacks)
 
@@ -27,3 +25,7 @@ class Service(_Device):
             text += ',"ts":"%s"' % load_once("cloud_seldom").stamp(when)
         # What the link's publish() takes.
         return topic, '{"d":' + text + "}", False, 1
+
+    def _on_up(self, *ignored):
+        self._up = True
+        self._call(self.on_up)

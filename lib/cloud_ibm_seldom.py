@@ -4,11 +4,19 @@ of these and let go again. Stands on ibmiotf.device and cloud_seldom.
 """
 
 import ibmiotf.device
-from cloud_seldom import answer
+from micropython import const
+from netstream import load_once
+
+cloud_seldom = load_once("cloud_seldom")
+acknowledged = cloud_seldom.acknowledged
+lacks = cloud_seldom.lacks
+
+_MOST = const(131072 - 48)  # bytes of a message's text; {"d":...,"ts":...} is around it
 
 
 def make(device, settings):
     """Make the client of a device."""
+    cloud_seldom.prepare(device, settings)
     get = settings.get
     ca = settings["ca"]
     client = ibmiotf.device.Client(
@@ -33,16 +41,30 @@ def make(device, settings):
     device._put = link.publish
 
 
+def look(device, name):
+    """See cloud_seldom.look(); a message has a topic."""
+    cloud_seldom.look(device, name)[name] = _topic(name)
+
+
+def _topic(name):
+    return "iot-2/evt/%s/fmt/json" % name
+
+
+def text(fields):
+    """Return fields as JSON text; ValueError for what the service can't take."""
+    return cloud_seldom.text(fields, _MOST)
+
+
 def disconnect(device, wait_ms):
     """Wait at most wait_ms for what is unacknowledged, and hang up."""
     device._link.disconnect(wait_ms)
     if device.is_connected():
-        device._on_down(None)
+        cloud_seldom.down(device, None)
 
 
-def tell(device, fields):
-    """Report fields, by an event."""
-    return _event(device, "state", fields)
+def tell(device):
+    """Report what is to be reported, by an event."""
+    cloud_seldom.told(device, _event(device, "state", device._state))
 
 
 def hear(device, command):
@@ -50,17 +72,16 @@ def hear(device, command):
     if isinstance(command, Exception):
         device.error = command
         if not device._link.is_connected():
-            device._on_down(command)
+            cloud_seldom.down(device, command)
         return
-    status, said = answer(device, device.on_command, command.command, command.data)
+    status, said = cloud_seldom.answer(device, device.on_command, command.command, command.data)
     said = {"command": command.command, "status": status, "answer": said}
     _event(device, "answer", said)
 
 
 def _event(device, name, fields):
     # The packet id; None when there is no room, and `error` says so.
-    topic = device._template.replace("{name}", name)
     try:
-        return device._put(*device._pack(topic, device._text(fields), fields, None))
+        return device._put(*device._pack(_topic(name), device._text(fields), fields, None))
     except OSError as e:
         device.error = e

@@ -5,21 +5,27 @@ Loaded for each of these and let go again. Stands on mqtt_link, json_text and cl
 
 import json
 
-from cloud_seldom import answer
 from json_text import loads
 from micropython import const
 from mqtt_link import MQTTLink
+from netstream import load_once
 
+cloud_seldom = load_once("cloud_seldom")
+acknowledged = cloud_seldom.acknowledged
+
+_MOST = const(1 << 28)  # bytes of a message's text: what MQTT has room for
 _OWN = const(8)  # places in the window for answers, states and discovery, beside the messages
 _OK = const(200)
 
 
 def make(device, settings):
     """Make the link of a device."""
+    cloud_seldom.prepare(device, settings)
+    if settings["discovery"]:
+        device._settings = settings
+        device._announced = set()  # (name, field) that Home Assistant has been told of
     device._topics = topics = settings["topics"]
     device._all = {}
-    device._template = topics["event"]
-    device._birth = topics["status"], "online", True, 1
     device._link = link = MQTTLink(
         settings["id"],
         settings["host"],
@@ -40,6 +46,17 @@ def make(device, settings):
     device._put = link.publish
 
 
+def look(device, name):
+    """See cloud_seldom.look(); a message has a topic."""
+    names = cloud_seldom.look(device, name)
+    names[name] = device._topics["event"].replace("{name}", name)
+
+
+def text(fields):
+    """Return fields as JSON text; ValueError for what the service can't take."""
+    return cloud_seldom.text(fields, _MOST)
+
+
 def disconnect(device, wait_ms):
     """Say "offline", wait at most wait_ms for what is unacknowledged, and hang up."""
     if device.is_connected():
@@ -56,10 +73,11 @@ def _publish(device, kind, text, retain=False, name=""):
         device.error = e
 
 
-def tell(device, fields):
-    """Report fields. One retained message holds all that was reported since the start."""
-    device._all.update(fields)
-    return _publish(device, "report", device._text(device._all), True)
+def tell(device):
+    """Report. One retained message holds all that was reported since the start."""
+    device._all.update(device._state)
+    key = _publish(device, "report", device._text(device._all), True)
+    cloud_seldom.told(device, key)
 
 
 def hear(device, topic, msg):
@@ -83,7 +101,7 @@ def _asked(device, kind, name, msg):
         device.error = e
         return
     f = device.on_command if kind == "command" else device.on_setting
-    status, said = answer(device, f, name, value)
+    status, said = cloud_seldom.answer(device, f, name, value)
     if kind == "setting" and status == _OK:
         device.report({name: value})
         return

@@ -13,6 +13,7 @@ from mqtt_link import Full
 _ENOBUFS = const(105)
 _EIO = const(5)
 
+_CODE_REFUSED = const(0x80)  # from here on an acknowledgement's code is a refusal
 _NAME = const(32)  # most characters of a message's name
 _NAMES = const(16)  # names that are remembered
 _PAUSE_MS = const(2000)  # longest pause before the second attempt; doubled after each failure ...
@@ -21,6 +22,19 @@ _OK = const(200)
 _REFUSED = const(400)
 _NOBODY = const(404)
 _BROKEN = const(500)
+
+
+def prepare(device, settings):
+    """Give a device what it begins with."""
+    device._keep = settings["keep"]
+    device._kept = []  # (number, message) that the client could not take yet, in order
+    device._out = []  # (number, the client's name for it): the client has it, the service not
+    device._number = 0  # of the last message
+    device._names = {}  # a message's name -> what _pack() makes of it, for the names in use
+    device._state = {}  # reported fields that the client has not got yet
+    device._told_key = None  # what the client calls the report that it has, and the service not
+    device._up = False
+    device._raised = None  # what a hook raised in this step
 
 
 def text(fields, most):
@@ -36,34 +50,73 @@ def text(fields, most):
     return made
 
 
-def full(keep):
-    """So many messages wait."""
-    raise Full(_ENOBUFS, "%d messages wait: call do_next(), send again later" % keep)
+def look(device, name):
+    """
+    Look closely before a device's send(). Raises Full when `keep` messages wait, ValueError for a
+    name that can't stand as one level of a topic with every service. Returns the dict in which
+    what the service makes of the name is to be remembered.
+    """
+    if len(device._kept) + len(device._out) >= device._keep:
+        raise Full(_ENOBUFS, "%d messages wait: call do_next(), send again later" % device._keep)
+    good = isinstance(name, str) and 0 < len(name) <= _NAME
+    if not good or [c for c in name if c in "/+# \0"]:
+        raise ValueError("name: 1 to %d characters without space / + #, not %r" % (_NAME, name))
+    names = device._names
+    if len(names) >= _NAMES:
+        names.clear()
+    return names
 
 
-def refusal(code):
-    """Return the exception for what was refused with a code, or by an exception."""
+def never(device, e):
+    """The service will never take the first message that is kept, because of e."""
+    number = device._kept.pop(0)[0]
+    device.error = e
+    device._call(device.on_sent, number, e)
+
+
+def told(device, key):
+    """The client has taken what was to be reported, and calls it key; None: it has not."""
+    if key is not None:
+        device._told_key = key
+        device._state = {}
+
+
+def acknowledged(device, key, code):
+    """
+    A report was taken; or the service has refused something of ours. code: the acknowledgement's,
+    or an exception.
+    """
     if isinstance(code, Exception):
-        return code
-    return OSError(_EIO, "refused by the service, code %d" % code)
+        device.error = code
+    elif code >= _CODE_REFUSED:
+        device.error = OSError(_EIO, "refused by the service, code %d" % code)
+    if key == device._told_key:
+        device._told_key = None
+        return
+    for pair in device._out:
+        if pair[1] == key:
+            device._out.remove(pair)
+            device._call(device.on_sent, pair[0], device.error)
+            return
+
+
+def up(device):
+    """The service has accepted the connection."""
+    device._up = True
+    device._call(device.on_up)
+
+
+def down(device, e):
+    """The connection, or an attempt at one, has ended because of e; None: we wanted it to."""
+    device._up = False
+    if e:
+        device.error = e
+    device._call(device.on_down, e)
 
 
 def stamp(when):
     """Return time.time() of this board as ISO 8601 text in UTC."""
     return "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(int(when))[:6]
-
-
-def named(names, name, template):
-    """
-    Remember template with name in the place of {name}, in names (dict). ValueError for a name
-    that can't stand as one level of a topic with every service.
-    """
-    good = isinstance(name, str) and 0 < len(name) <= _NAME
-    if not good or [c for c in name if c in "/+# \0"]:
-        raise ValueError("name: 1 to %d characters without space / + #, not %r" % (_NAME, name))
-    if len(names) >= _NAMES:
-        names.clear()
-    names[name] = template.replace("{name}", name)
 
 
 def later(failures):

@@ -7,7 +7,7 @@ again. Stands on json_text.
 
 from json_text import loads
 from micropython import const
-from netstream import load_module
+from netstream import load_module, load_once
 
 _KEEP = const(16)  # messages kept until the service has them
 
@@ -215,8 +215,17 @@ def read(settings, role):
 
 def make(settings, role):
     """Return the device or watcher: cloud.Device() and cloud.Watcher()."""
-    module, settings = read(settings, role)
-    return load_module(module).Service(settings)
+    return made(role, *read(settings, role))
+
+
+def made(role, module, settings):
+    """Return a device or watcher of a service's file, out of settings that read() returned."""
+    service = load_module(module).Service
+    if role == "Watcher":
+        return service(settings)
+    device = service()
+    load_once(device._seldom).make(device, settings)
+    return device
 
 
 # -- where they come from

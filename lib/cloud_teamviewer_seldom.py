@@ -9,11 +9,15 @@ import os
 import time
 
 import teamviewer_iot
-from cloud_seldom import later
 from json_text import loads
 from micropython import const
 from netstream import load_once
 
+cloud_seldom = load_once("cloud_seldom")
+acknowledged = cloud_seldom.acknowledged
+lacks = cloud_seldom.lacks
+
+_MOST = const(65536)  # bytes of a message's text
 _EIO = const(5)
 _UNKNOWN_SENSOR = const(15)
 _UNKNOWN_METRIC = const(16)
@@ -21,14 +25,25 @@ _UNKNOWN_METRIC = const(16)
 _PASSING = (1, 2, 3, 22)
 _TO_1970 = const(946684800)  # seconds from 1970 to 2000, where some boards' time begins
 
-# Where the connection is, as in cloud_teamviewer.
-_AWAY = const(0)
+# Where the connection is.
+_AWAY = const(0)  # begin, or begin again, when it is due
 _PROVISIONING = const(1)
-_CONNECTED = const(2)
+_CONNECTED = const(2)  # once; the client reconnects by itself
+
+_MAKE = const(2)  # what the agent is asked, as in cloud_teamviewer
+
+# Of what is known of a sensor: a list.
+_ID = const(0)  # None: still to be made
+_METRICS = const(1)  # {field: (metric's id, types of its values)}
+_NAME = const(2)
+
+# How the agent calls a kind of values, and the types that are of it.
+_KINDS = {"bool": (bool,), "double": (int, float), "string": (str,)}
 
 
 def make(device, settings):
     """Make the client of a device."""
+    cloud_seldom.prepare(device, settings)
     folder = settings["folder"].rstrip("/")
     device._units = settings.get("units") or {}
     device._file = folder + "/metrics.json"
@@ -44,48 +59,91 @@ def make(device, settings):
             "ClientName": settings.get("id") or "client",
         }
     )
-    client.on_api_response = client.on_api_connect = device._on_connection
-    client.on_api_error = client.on_api_disconnect = device._on_connection
-    # {sensor's name: [its id, {field: [metric's id, kind of value]}]}
-    device._sensors = {}
+    client.on_api_response = client.on_api_connect = device._hear
+    client.on_api_error = client.on_api_disconnect = device._hear
+    device._stage = _AWAY
+    device._failures = 0
+    device._due = time.ticks_ms()  # when to begin, or to go on after a failure
+    device._message = None  # on its way to the agent: (sensor, fields, timestamp)
+    device._asked = None
+    device._sensors = _remembered(device._file)
+
+
+def _remembered(file):
+    # {sensor's name: what is known of it}
+    sensors = {}
     try:
-        with open(device._file) as f:
-            device._sensors = dict(json.load(f))
-    except (OSError, ValueError, TypeError):
+        with open(file) as f:
+            known = json.load(f)
+        for name in known:
+            sensor, metrics = known[name]
+            for field in metrics:
+                metric, kind = metrics[field]
+                metrics[field] = metric, _KINDS[kind]
+            sensors[name] = [sensor, metrics, name]
+    except (OSError, ValueError, TypeError, KeyError):
         pass  # there is none yet, or it was cut short
+    return sensors
+
+
+def look(device, name):
+    """See cloud_seldom.look(); a message has a sensor, which may be still to be made."""
+    names = cloud_seldom.look(device, name)
+    names[name] = _sensor(device, name)
+
+
+def _sensor(device, name):
+    return device._sensors.setdefault(name, [None, {}, name])
+
+
+def text(fields):
+    """Return fields as JSON text; ValueError for what the service can't take."""
+    made = cloud_seldom.text(fields, _MOST)
+    for field in fields:
+        if not _kind(fields[field]):
+            refuse(field)
+    return made
 
 
 def disconnect(device, wait_ms):
     """Send what is queued, at most a second, and hang up until do_next()."""
     device._stage = _AWAY
-    device._due = None
+    device._due = time.ticks_ms()
     device._client.disconnect_api()
     if device.is_connected():
-        device._on_down(None)
+        cloud_seldom.down(device, None)
 
 
 # -- the connection
 
 
-def begin(device):
-    """Provision; connecting follows."""
-    device._stage = _PROVISIONING
-    try:
-        device._client.provision()
-    except teamviewer_iot.TvcmiError as e:
-        _failed(device, e)
+def start(device):
+    """A pause is over: provision, and connecting follows; or the message is tried again."""
+    if device._stage == _AWAY:
+        # Whatever happens in here, it is tried again.
+        device._due = cloud_seldom.later(device._failures)
+        try:
+            device._client.provision()
+            device._stage = _PROVISIONING
+        except teamviewer_iot.TvcmiError as e:
+            _failed(device, e)
+            return
+    device._due = None
 
 
-def tell(device, fields):
-    """Report fields, as metrics of the sensor "state"."""
-    return device._put(*device._pack("state", "", fields, None))
+def tell(device):
+    """Report what is to be reported, as metrics of the sensor "state"."""
+    fields = device._state
+    message = device._pack(_sensor(device, "state"), "", fields, None)
+    cloud_seldom.told(device, device._put(*message))
 
 
-def hear(device, msg, code, text):
+def hear(device, msg=None, error_code=0, error_str=None, **ignored):
     """
-    What the client says of provisioning and the connection. msg: an answer, or None; code, text:
-    an error's; with code 0 of the connection: there (text or not), or ended by us.
+    What the client says of provisioning and the connection. msg: an answer, or None; error_code,
+    error_str: an error's; with code 0 of the connection: there (text or not), or ended by us.
     """
+    code, text = error_code, error_str
     stage = device._stage
     if stage == _PROVISIONING and msg is not None:
         try:
@@ -98,93 +156,125 @@ def hear(device, msg, code, text):
     elif stage == _CONNECTED and not code:
         if not device.is_connected():
             device._failures = 0
-            device._on_up()
+            cloud_seldom.up(device)
     elif stage == _CONNECTED:
         if device.is_connected():
             # Lost, most likely; if it was about something else the agent answers.
-            device._client.check_connection(callback=device._on_connection)
-        device._on_down(OSError(code, text))
+            device._client.check_connection(callback=device._hear)
+        cloud_seldom.down(device, OSError(code, text))
 
 
 def _failed(device, e):
     device._stage = _AWAY
-    device._due = later(device._failures)
+    device._due = cloud_seldom.later(device._failures)
     device._failures += 1
-    device._on_down(e)
+    cloud_seldom.down(device, e)
 
 
 # -- sensors and metrics
 
 
-def check(fields, metrics, kinds):
-    """Raise ValueError for values that the agent can't take, or not with what it has already."""
-    for field in fields:
-        kind = kinds.get(type(fields[field]))
-        if not kind or field in metrics and metrics[field][1] != kind:
-            text = "%s: the agent takes numbers, texts and truth values, always of one kind"
-            raise ValueError(text % field)
+def refuse(field):
+    """Raise ValueError for a value that the agent can't take, or not with what it has already."""
+    text = "%s: the agent takes numbers, texts and truth values, always of one kind"
+    raise ValueError(text % field)
 
 
-def define(device, name, fields, sensor, metrics):
-    """Ask for the sensor of a message, or for the metrics that it lacks."""
+def _kind(value):
+    for kind in _KINDS:
+        if type(value) in _KINDS[kind]:
+            return kind
+
+
+def define(device, e):
+    """
+    The message could not be pushed, because of e. Of a KeyError: ask for the sensor, or for the
+    metrics that it lacks.
+    """
+    if not isinstance(e, KeyError):
+        _pause(device, e)
+        return
     client = device._client
+    sensor, fields, _ = device._message
+    metrics = sensor[_METRICS]
+    device._asked = _MAKE
     try:
-        if not sensor:
-            client.create_sensor(name, callback=device._on_answer)
+        if not sensor[_ID]:
+            client.create_sensor(sensor[_NAME], callback=device._on_answer)
         else:
             new = [field for field in fields if field not in metrics]
             wanted = load_once("cloud_teamviewer_metrics").definitions(new, fields, device._units)
-            client.create_metric(wanted, sensor, callback=device._on_answer)
-    except teamviewer_iot.TvcmiError as e:
-        device._asked = 0
+            client.create_metric(wanted, sensor[_ID], callback=device._on_answer)
+    except (teamviewer_iot.TvcmiError, MemoryError) as e:
+        device._asked = None
         _pause(device, e)
 
 
-def made(device, msg, kinds):
-    """The agent's answer to define(): remember the ids."""
-    name, fields, _ = device._message
+def answered(device, error_str, msg=None, error_code=0, **ignored):
+    """The agent has made what define() asked for, or would not do what a message needs."""
+    if error_str is None:
+        _made(device, msg)
+    else:
+        e = OSError(error_code or _EIO, "the agent: %s" % error_str)
+        _refused(device, e, error_code)
+
+
+def _made(device, msg):
+    sensor, fields, _ = device._message
     try:
         said = loads(msg)
-        if name not in device._sensors:
-            device._sensors[name] = [str(said["sensorId"]), {}]
+        if not sensor[_ID]:
+            sensor[_ID] = str(said["sensorId"])
         else:
             for metric in said:
                 field = metric["matchingId"]
                 if field in fields:
-                    kind = kinds[type(fields[field])]
-                    device._sensors[name][1][field] = [metric["metricId"], kind]
+                    types = _KINDS[_kind(fields[field])]
+                    sensor[_METRICS][field] = metric["metricId"], types
+        device._failures = 0
     except (ValueError, KeyError, TypeError):
-        _pause(device, OSError(_EIO, "the agent made nothing for " + name))
+        _pause(device, OSError(_EIO, "the agent made nothing for " + sensor[_NAME]))
     _remember(device)
 
 
-def refused(device, code, text):
-    """The agent would not do what a message needs."""
-    e = OSError(code or _EIO, "the agent: %s" % text)
+def _refused(device, e, code):
     message = device._message
-    if code in (_UNKNOWN_SENSOR, _UNKNOWN_METRIC) and message[0] in device._sensors:
+    sensor = message[0]
+    if code in (_UNKNOWN_SENSOR, _UNKNOWN_METRIC) and sensor[_ID]:
         # Deleted at the agent, or from the time of another certificate: made again.
-        del device._sensors[message[0]]
+        sensor[_ID] = None
+        sensor[_METRICS].clear()
         _remember(device)
         _pause(device, e)
     elif code in _PASSING:
         _pause(device, e)
     else:
         device._message = None
-        device._on_ack(message, e)
+        cloud_seldom.acknowledged(device, message, e)
 
 
 def _pause(device, e):
     device.error = e
-    device._due = later(device._failures)
+    device._due = cloud_seldom.later(device._failures)
     device._failures += 1
 
 
 def _remember(device):
     # Whole or not at all: a reset in between leaves the old file.
+    sensors = {}
+    for name in device._sensors:
+        sensor, metrics, _ = device._sensors[name]
+        if sensor:
+            sensors[name] = sensor, {f: (metrics[f][0], _name(metrics[f][1])) for f in metrics}
     try:
         with open(device._file + ".new", "w") as f:
-            json.dump(device._sensors, f)
+            json.dump(sensors, f)
         os.rename(device._file + ".new", device._file)
     except OSError as e:
         device.error = e
+
+
+def _name(types):
+    for kind in _KINDS:
+        if _KINDS[kind] == types:
+            return kind

@@ -52,6 +52,7 @@ SHARED = (
     Shared("cloud_device", joins=True),  # programs get it from cloud.Device()
     Shared("cloud_time", inner=True),
     Shared("cloud_watcher"),
+    Shared("cloud_entries", seldom=True, inner=True),
     Shared("cloud"),
 )
 
@@ -230,7 +231,7 @@ SERVICES = (
         imports=("cloud_azure", "cloud", "resolver", "iotc"),
         resident=("cloud_azure",),
         seldom=("cloud_azure_seldom",),
-        stays=("iotc", "cloud"),
+        stays=("iotc",),
         knows=("azure",),
         inner=(
             "cloud_azure",
@@ -247,7 +248,7 @@ SERVICES = (
         imports=("cloud_ibm", "cloud", "resolver", "ibmiotf"),
         resident=("cloud_ibm",),
         seldom=("cloud_ibm_seldom", "cloud_ibm_watcher"),
-        stays=("cloud",),
+        stays=("mqtt_link", "json_text"),
         knows=("ibm",),
         inner=(
             "cloud_ibm",
@@ -265,7 +266,7 @@ SERVICES = (
         imports=("cloud_teamviewer", "cloud", "resolver", "teamviewer_iot"),
         resident=("cloud_teamviewer",),
         seldom=("cloud_teamviewer_seldom", "cloud_teamviewer_metrics"),
-        stays=("mqtt_link", "teamviewer_iot", "cloud"),
+        stays=("mqtt_link", "teamviewer_iot"),
         knows=("teamviewer",),
         inner=(
             "cloud_teamviewer",
@@ -288,7 +289,7 @@ SERVICES = (
             "cloud_homeassistant",
             "cloud_homeassistant_config",
         ),
-        stays=("mqtt_link", "cloud"),
+        stays=("mqtt_link",),
         inner=(
             "cloud_mqtt",
             "cloud_mqtt_seldom",

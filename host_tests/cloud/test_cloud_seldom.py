@@ -25,13 +25,19 @@ def test_names_are_remembered_and_bounded(board):
     got = board.run(
         """
 import cloud_seldom
-names = {}
+
+class Device:
+    pass
+
+device = Device()
+cloud_seldom.prepare(device, {"keep": 16})
 for n in range(100):
-    cloud_seldom.named(names, "name%d" % n, "a/{name}/b")
-report(known=len(names), last=names["name99"])
+    name = "name%d" % n
+    cloud_seldom.look(device, name)[name] = n
+report(known=len(cloud_seldom.look(device, "name99")), last=name in device._names)
 """
     ).report
-    assert got == {"known": 4, "last": "a/name99/b"}
+    assert got == {"known": 4, "last": True}
 
 
 def test_answers(board):

@@ -2,9 +2,9 @@
 from given import report
 
 import cloud_device
+import cloud_seldom
 
 class Device(cloud_device.Device):
-    _most = 1000
     def _step(self, wait_ms):
         return False
     def _pack(self, topic, text, fields, when):
@@ -14,20 +14,17 @@ class Device(cloud_device.Device):
 
 class Failing:
     left = 3
-    def make(self, device, settings):
-        device._template = "{name}"
-    def named(self, names, name, template):
-        names[name] = name
-    def tell(self, device, fields):
+    def tell(self, device):
         self.left -= 1
         if self.left:
             raise MemoryError("no heap")
-        return "told"
+        cloud_seldom.told(device, "told")
 
 failing = Failing()
 cloud_device.load_once = lambda name: failing
-device = Device({"keep": 4})
-device._on_up()
+device = Device()
+cloud_seldom.prepare(device, {"keep": 4})
+cloud_seldom.up(device)
 device.report({"a": 1})
 report(error=type(device.error).__name__, pending=device.pending)
 for _ in range(4):

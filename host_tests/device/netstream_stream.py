@@ -3,6 +3,7 @@ from given import port
 
 import sys
 import time
+import mqtt_link  # where the build joins netstream into it, it is the module that runs
 import netstream
 from netstream import NetStream, TLSError, tls_context
 

@@ -46,7 +46,7 @@ def own_ibm():
 def own_azure():
     device._client.sendTelemetry(fields)
 def own_teamviewer():
-    sensor, metrics = device._sensors["telemetry"]
+    sensor, metrics, _ = device._sensors["telemetry"]
     values = [{"metricId": metrics[f][0], "value": fields[f]} for f in fields]
     device._client.push_metrics(sensor, {"metrics": values}, callback=lambda **answer: None)
 
