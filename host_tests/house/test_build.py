@@ -85,6 +85,7 @@ def test_a_part_may_be_imported_before_the_file_that_holds_it(first, built, tmp_
 
 # Names that a module makes when they are asked for, by its __getattr__().
 MADE_WHEN_ASKED = {
+    "cloud": ("Device", "Watcher", "check"),
     "iotc": ("IOTConnectType", "IOTConnectionState"),
     "teamviewer_iot": ("ConfigError", "InputError", "TvcmiError"),
 }
