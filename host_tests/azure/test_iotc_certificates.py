@@ -496,12 +496,12 @@ import netstream
 _context = netstream.tls_context
 shortages = 1
 
-def tls_context(options):
+def tls_context(options, *more):
     global shortages
     if str(options.get("cert")).endswith(".new") and shortages:
         shortages -= 1
         raise MemoryError
-    return _context(options)
+    return _context(options, *more)
 
 netstream.tls_context = tls_context
 d = make()

@@ -217,6 +217,9 @@ def test_b_telemetry_names_its_interface_and_nothing_else(dev):
     )
 
 
+ALWAYS = {"iotc", "iotc_wire"}  # as built they are one file
+
+
 def test_todays_devices_do_not_load_it(dev):
     dev.known()
     got = dev.run(
@@ -226,7 +229,7 @@ import sys
 report(loaded=sorted(name for name in sys.modules if name.startswith("iotc")))
 """
     ).report
-    assert got["loaded"] == ["iotc", "iotc_wire"]
+    assert set(got["loaded"]) <= ALWAYS
 
 
 def test_registering_leaves_nothing_behind(dev):
@@ -238,4 +241,4 @@ def test_registering_leaves_nothing_behind(dev):
         report(loaded=sorted(name for name in sys.modules if name.startswith("iotc")))
         """
     ).reports
-    assert got == [{"code": 0}, {"loaded": ["iotc", "iotc_wire"]}]
+    assert got[0] == {"code": 0} and set(got[1]["loaded"]) <= ALWAYS

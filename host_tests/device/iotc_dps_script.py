@@ -48,13 +48,16 @@ class Link:
         self.closed = True
 
 class Pace:
-    _wait = 100
+    pass
+
+pace = Pace()
+pace._wait = 100
 
 import json
 import iotc_dps
 iotc_dps.time = clock
 link = Link(ANSWERS)
-task = iotc_dps.register(link, BODY, Pace)
+task = iotc_dps.register(link, BODY, pace)
 try:
     while True:
         next(task)
