@@ -74,6 +74,16 @@ def test_a_busy_service_is_asked_the_same_again(board, status):
     assert len({entry[1].split("$rid=")[1] for entry in asked}) == 4
 
 
+def test_pauses_of_a_busy_service_double_up_to_16_s_and_begin_anew_after_an_answer(board):
+    busy = (429, "", {"errorCode": 429001})
+    answers = [busy] * 5 + [(202, "", ASSIGNING), busy, (200, "", ASSIGNED)]
+    got, asked = talk(board, *answers)
+    assert got["result"]
+    at = [entry[4] for entry in asked]
+    pauses = [round((after - before) / 1000) for before, after in zip(at, at[1:])]
+    assert pauses == [2, 4, 8, 16, 16, 2, 2]
+
+
 def test_busy_for_ever_is_given_up_after_25_requests(board):
     got, asked = talk(board, *[(429, "&retry-after=1", {"errorCode": 429001})] * 40)
     assert got["kind"] == "MQTTException" and got["args"][0] == 429 and "busy" in got["args"][1]

@@ -55,6 +55,42 @@ def test_a_shared_application_is_one_of_several_with_a_clean_session_and_qos_0(b
     assert rig.witness.subscribes == [("iot-2/type/+/id/+/evt/+/fmt/+", 0)]
 
 
+def test_what_nobody_waits_for_does_no_harm(board, rig):
+    """All four callbacks are None at first, and a message for each of them costs nothing."""
+    program = board.start(
+        START
+        + """
+    import sys
+
+    CALLBACKS = ("deviceEvent", "deviceCommand", "deviceStatus", "appStatus")
+    none = [getattr(client, name + "Callback") for name in CALLBACKS] == [None] * 4
+    client.connect()
+    client.subscribeToDeviceEvents()
+    client.subscribeToDeviceCommands()
+    client.subscribeToDeviceStatus()
+    client.subscribeToAppStatus()
+    settle()
+    report(none=none)
+    sys.stdin.readline()
+    for _ in range(20):
+        client.do_next(20)
+    report(errors=errors, connected=client.isConnected())
+    """,
+        options=options(rig),
+    )
+    assert program.next_report() == {"none": True}
+    status = json.dumps({"Action": "Connect"})
+    for topic, payload in (
+        ("iot-2/type/t/id/d/evt/e/fmt/json", "{}"),
+        ("iot-2/type/t/id/d/cmd/c/fmt/json", "{}"),
+        ("iot-2/type/t/id/d/mon", status),
+        ("iot-2/app/a/mon", status),
+    ):
+        rig.send(topic, payload)
+    program.send("go")
+    assert program.next_report(30) == {"errors": [], "connected": True}
+
+
 def test_missing_and_wrong_options_are_named(board):
     cases = [
         ("org", None, "Missing required property: org"),

@@ -497,6 +497,8 @@ def test_a_message_that_cant_be_read_reaches_the_error_callback_and_costs_nothin
         ("iot-2/cmd/go/fmt/csv", "1,2"),
         ("iot-2/cmd/go/fmt/json", "[" * 200),
         ("iot-2/cmd/go/fmt/json", '"%s"' % ("x" * 400)),
+        ("iot-2/cmd//fmt/json", "{}"),
+        ("iot-2/cmd/go/fmt/", "{}"),
         ("iot-2/cmd/go/fmt/json", "{}"),
     ):
         rig.send(topic, payload, 1)
@@ -508,7 +510,10 @@ def test_a_message_that_cant_be_read_reaches_the_error_callback_and_costs_nothin
         "MissingMessageDecoderException",
         "InvalidEventException",
         "ConnectionException",
+        "InvalidEventException",
+        "InvalidEventException",
     ]
+    assert all("no command: " in error for error in got["errors"][5:])
     # The size of the whole packet but its head: what max-packet must be at least.
     assert "over max-packet: " in got["errors"][4] and "(427)" in got["errors"][4]
     assert "iot-2/cmd/go/fmt/json" in got["errors"][4]
