@@ -203,6 +203,7 @@ UNSET_CLOCK = """
         def gmtime(self, *at):
             return (2000,) + tuple(real(*at))[1:]
 
+    import ibmiotf  # first: as built, its file holds the netstream that it uses
     import netstream
     netstream.time = Unset()
 """

@@ -6,6 +6,7 @@
 
 import json
 
+import teamviewer_iot  # noqa: F401 (first: as built, its file holds the link that it uses)
 import mqtt_link
 from broker_stream import BrokerStream
 

@@ -8,6 +8,7 @@
 
 import json
 
+import iotc  # noqa: F401 (first: as built, its file holds the link that it uses)
 import mqtt_link
 from broker_stream import BrokerStream
 from sweeping import Counter

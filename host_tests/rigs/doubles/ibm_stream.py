@@ -3,6 +3,7 @@
 #
 #     service = ibm_stream.Service(); service.take_over()
 
+import ibmiotf  # noqa: F401 (first: as built, its file holds the link that it uses)
 import mqtt_link
 from broker_stream import BrokerStream
 
