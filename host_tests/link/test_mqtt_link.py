@@ -746,6 +746,22 @@ def test_credentials_are_renewed_before_they_end_and_nothing_is_lost(
     assert len(connects) == 6
 
 
+def test_a_will_may_have_65535_bytes(board):
+    report = board.run(
+        """
+        from mqtt_link import MQTTLink
+        link = MQTTLink("wills", "127.0.0.1", 1)
+        link.set_last_will("t", bytes(65535))
+        link.set_last_will("t" * 65535, b"")
+        try:
+            link.set_last_will("t", bytes(65536))
+        except ValueError as e:
+            report(error=str(e))
+        """
+    ).report
+    assert "65535" in report["error"]
+
+
 def test_last_will_comes_when_the_device_just_vanishes(board, broker, observer):
     program = start(
         board,
