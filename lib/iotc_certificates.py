@@ -206,7 +206,7 @@ def _load(device):
             device._issued = [due, end, None, (due + end) // 2]
             device._look = time.ticks_ms()
             return True
-    device._fail("%s: damaged, or not ours" % path)
+    device._fail("%s: damaged or not ours" % path)
     return False
 
 
@@ -222,7 +222,7 @@ def _keep(device, p256, key, chain):
         end = _end(leaf)
         now = unix_time()
         if key[1] not in leaf or now >= end:
-            raise ValueError("another key's, or ended")
+            raise ValueError("another key's or ended")
         renew_at = end - (end - now) // 5
         head = "%s %s %s %d %d\n" % (device._name, device._host, device._id, renew_at, end)
         pieces = [head.encode(), p256.pem("EC PRIVATE KEY", p256.key_der(key[0], key[1]))]
