@@ -35,6 +35,9 @@ BUILT_MAIN = (
     "ibm/test_ibmiotf_application.py",
     "teamviewer/test_TeamViewerIoTPythonSDK_TVCMI_client.py",
     "digi/test_digi_faithful.py",
+    # Each service by cloud.py: what its devices and its watchers promise.
+    "cloud/test_cloud_device_contract.py",
+    "cloud/test_cloud_watcher_contract.py",
 )
 INTERPRETERS = ("micropython", "cpython", "micropython32")
 _END_S = 10  # how long pytest and its workers may take to end after Ctrl-C
