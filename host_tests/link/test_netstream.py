@@ -539,3 +539,15 @@ report(left=left, another=once is not stays, same=stays is load_module("shelf.bo
         before_lib=(tmp_path,),
     ).report
     assert report == {"left": False, "another": True, "same": True, "of_package": True}
+
+
+def test_a_context_of_the_programs_own_is_used_as_it_is(board):
+    report = board.run(
+        """
+import tls
+from netstream import tls_context
+own = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+report(same=tls_context(own) is own, plain=[tls_context(None), tls_context(False)])
+"""
+    ).report
+    assert report == {"same": True, "plain": [None, None]}
