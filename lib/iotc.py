@@ -576,17 +576,9 @@ class Device:
     def _link(self, host, client_id, user, resource, policy):
         # A link to host, or to `server` in its place, that signs a new token for each connection.
         # policy: "registration" for DPS, None for a hub.
-        resource = quote(resource)
         key, cert = self._key, self._cert
         if self.certificate_file and not policy:
             key, cert = None, (self.certificate_file, self.certificate_file)
-
-        def credentials():
-            if not key:
-                return user, None
-            end = unix_time() + self._lifetime
-            return user, token(key, resource, end, policy), self._lifetime
-
         ssl = None
         if self.tls:
             ssl = {"ca": self.ca, "server_hostname": host.split(":")[0]}
@@ -599,13 +591,23 @@ class Device:
             int(self._dps.partition(":")[2] or (443 if path else 8883)),
             keepalive=min(self.keepalive or _KEEPALIVE_MAX, _KEEPALIVE_MAX),
             ssl=ssl,
-            credentials=credentials,
+            credentials=self._credentials(user, key, quote(resource), policy),
             # DPS keeps no session; a hub's keeps the commands that wait.
             clean_session=policy is not None,
             max_packet=self._room(),
             timeout=self.timeout,
             websocket=path,
         )
+
+    def _credentials(self, user, key, resource, policy):
+        # What a link asks at each connect: for the user's name and a fresh token.
+        def credentials():
+            if not key:
+                return user, None
+            end = unix_time() + self._lifetime
+            return user, token(key, resource, end, policy), self._lifetime
+
+        return credentials
 
     def _room(self):
         # The buffer that packets are taken into. DPS's link and the hub's are never up at once: a

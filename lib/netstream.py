@@ -47,7 +47,7 @@ _WRITE_COST = const(128)
 # A socket that is closed while its peer is silent keeps its place for so long on lwIP (ms).
 _LINGER = const(10000)
 # Ports whose sockets never block once they are told not to, and which may lack TCP_NODELAY.
-_LARGE = ("linux", "darwin", "win32", "webassembly", "esp32")
+_LARGE = "linux darwin win32 webassembly esp32"
 
 
 class TLSError(OSError):
@@ -317,7 +317,7 @@ class NetStream:
         # TCP_NODELAY: without it Nagle's algorithm holds the tail of a packet back for a delayed
         # ACK. Not on lwIP, which has another number for it: there every write takes one of 32
         # places then, and the 33rd small one on a silent line blocks for ten seconds.
-        nodelay = getattr(socket, "TCP_NODELAY", sys.platform in _LARGE)
+        nodelay = getattr(socket, "TCP_NODELAY", sys.platform in _LARGE.split())
         self.bounded = nodelay != _TCP_NODELAY
         self._most = _ANY_SIZE
         if self.bounded:

@@ -50,7 +50,7 @@ def build(words=(), output=OUTPUT, together=False):
         outputs.write(output, built)
     if not together:
         outputs.write_index(output, all_built, builder.umqtt())
-    outputs.write_names(output, builder.names, all_built)
+    outputs.write_names(output, builder.names, builder.texts, all_built)
     return all_built
 
 

@@ -7,6 +7,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 import services
 import workshop
 from workshop import packages
-from building import explain, firmware, joined, outputs, private, umqtt
+from building import apart, explain, firmware, joined, outputs, private, texts, umqtt
 from building.source import Source
 
 SERVICES = [service for service in services.SERVICES if service.rows]
@@ -599,9 +600,11 @@ def test_umqtt_simple_s_own_client_works_from_the_built_files(built, broker, tmp
     out = run(
         """
 import sys
+from mqtt_link import MQTTException, MQTTLink
+import umqtt.simple
+print("umqtt.simple_whole" in sys.modules, umqtt.simple.MQTTException is MQTTException)
 from umqtt.simple import MQTTClient
-from mqtt_link import MQTTLink
-print(issubclass(MQTTLink, MQTTClient), "umqtt.simple_whole" in sys.modules)
+print(issubclass(MQTTLink, MQTTClient))
 
 class Named(MQTTClient):
     def publish(self, topic, msg):
@@ -621,7 +624,21 @@ print(got, "umqtt.simple_whole" in sys.modules)
         [output / "mqtt_link"],
         tmp_path,
     )
-    assert out.splitlines() == ["True False", "[(b'plain/a', b'1')] True"]
+    assert out.splitlines() == ["False True", "True", "[(b'plain/a', b'1')] True"]
+
+
+def test_the_link_stands_on_the_umqtt_simple_of_the_firmware(built, tmp_path):
+    """Where that one is found first, its classes are the link's, too."""
+    output, _ = built
+    out = run(
+        "from mqtt_link import MQTTLink\nimport umqtt.simple as simple\n"
+        "link = MQTTLink('a', '127.0.0.1', 1)\nlink.set_last_will('t', 'm', qos=1)\n"
+        "print(isinstance(link, simple.MQTTClient), hasattr(simple, '_'))\n"
+        "print(link.client_id, link.keepalive, link.lw_topic, link.lw_qos)",
+        [workshop.DEVICE_LIB, output / "mqtt_link"],
+        tmp_path,
+    )
+    assert out == "True False\nb'a' 60 b't' 1\n"
 
 
 def test_another_umqtt_simple_is_told_of():
@@ -632,6 +649,174 @@ def test_another_umqtt_simple_is_told_of():
     ):
         with pytest.raises(ValueError, match="umqtt.simple"):
             umqtt.split(text)
+
+
+# --- what is needed seldom ---
+
+PARTS = "print([name for name in sys.modules if name.startswith('picolink')])\n"
+
+
+def test_what_is_needed_seldom_is_loaded_for_a_call_and_let_go(built, broker, tmp_path):
+    """Arguments by keyword, results, super() and exceptions are as in lib/."""
+    output, _ = built
+    out = run(
+        """
+import sys
+from mqtt_link import MQTTLink
+
+class Mine(MQTTLink):
+    def __init__(self, *args, **keys):
+        super().__init__(*args, **keys)
+        self.told = []
+        self.on_ack = lambda pid, code: self.told.append(code)
+    def connect(self, **keys):
+        return "mine", super().connect(**keys)
+
+link = Mine("seldom", HOST, port=PORT, keepalive=30)
+print(link.connect(timeout=20, clean_session=True), link.is_connected())
+link.disconnect(wait_ms=0)
+link.publish("a", "b", qos=1)
+link.discard()
+print(link.told, link.inflight)
+for wrong in ({"keepalive": -1}, {"nothing": 1}):
+    try:
+        Mine("seldom", HOST, **wrong)
+    except (ValueError, TypeError) as e:
+        print(type(e).__name__)
+PARTS
+""".replace("HOST", repr(broker.host))
+        .replace("PORT", str(broker.port))
+        .replace("PARTS", PARTS),
+        [output / "mqtt_link"],
+        tmp_path,
+    )
+    assert out.splitlines() == [
+        "('mine', False) True",
+        "[255] 0",
+        "ValueError",
+        "TypeError",
+        "[]",
+    ]
+
+
+def test_a_function_that_the_table_names_must_be_there():
+    tree = ast.parse("class NetStream:\n    def open(self):\n        pass\n")
+    with pytest.raises(ValueError, match="tools/building/apart.py"):
+        apart.Resident("netstream", ())(tree)
+    with pytest.raises(ValueError, match="tools/building/apart.py"):
+        apart.Apart("netstream", ("NetStream.close",), {}, ())(tree)
+
+
+def test_a_name_that_changes_is_not_taken_along():
+    tree = ast.parse(
+        "count = 0\ndef step():\n    global count\n    count += 1\ndef tell():\n    return count\n"
+    )
+    with pytest.raises(ValueError, match="count"):
+        apart.Apart("thing", ("tell",), {}, ())(tree)
+
+
+def test_only_resident_code_and_its_own_parts_call_what_is_taken_out():
+    """A function that another file of lib/ calls by its private name leaves a way to it."""
+    hidden = apart.inner(packages.modules())
+    names = set().union(*hidden.values())
+    assert {"_room", "_check_named"} <= names
+    assert "_register" not in names  # iotc_certificates calls it
+
+
+# --- the words of errors ---
+
+ERRORS = """
+from mqtt_link import MQTTLink
+import iotc
+link = MQTTLink("a", "127.0.0.1", 1)
+def told(call):
+    try:
+        call()
+    except (ValueError, OSError) as e:
+        print(type(e).__name__, e.args)
+told(lambda: link.publish("a/+", b""))
+told(lambda: link.publish("a", 5))
+told(lambda: link.publish("a", "b", qos=3))
+told(lambda: link.subscribe([]))
+told(lambda: link.subscribe("a#"))
+told(lambda: link.publish("a", "b"))
+told(lambda: link.set_last_will("a", "b" * 70000))
+device = iotc.Device("scope", "MDEyMzQ1Njc4OTAxMjM0NQ==", "device", 1)
+print(device.sendTelemetry({"a": 1}), device.error)
+"""
+
+
+def test_an_error_has_the_same_words_as_in_lib(built, tmp_path):
+    output, _ = built
+    lib = [workshop.LIB, workshop.DEVICE_LIB]
+    out = run(ERRORS, [output / "iotc"], tmp_path)
+    assert out == run(ERRORS, lib, tmp_path)
+    assert "text " not in out and "topic: 1 to 65535 bytes" in out
+
+
+def test_every_text_is_told_by_its_number(built, tmp_path):
+    output, _ = built
+    table = json.loads((output / "names.json").read_text())["texts"]
+    program = (
+        "for number in {!r}:\n"
+        "    file = __import__('picolink_texts_%d' % (number >> 5))\n"
+        "    print(repr(file.get(number & 31, ())))\n"
+    )
+    for name in ("iotc", "ibmiotf", "teamviewer_iot"):
+        there = {int(path.stem[-1]) for path in (output / name).glob("picolink_texts_*.mpy")}
+        numbers = [int(number) for number in table if int(number) >> 5 in there]
+        out = run(program.format(numbers), [output / name], tmp_path)
+        assert [ast.literal_eval(line) for line in out.splitlines()] == [
+            table[str(number)] for number in numbers
+        ]
+
+
+def test_no_text_gets_lost():
+    for module, path in packages.modules().items():
+        gathered = texts.Texts()
+        source = Source(module, path, [gathered.change(module)] if gathered.change(module) else [])
+        left = {
+            node.value
+            for node in ast.walk(source.tree)
+            if isinstance(getattr(node, "value", 0), str)
+        }
+        whole = {
+            node.value
+            for node in ast.walk(source.whole)
+            if isinstance(getattr(node, "value", 0), str)
+        }
+        assert whole <= left | set(gathered.numbered().values())
+
+
+def test_without_its_file_an_error_tells_a_number(built, tmp_path):
+    output, _ = built
+    lib = tmp_path / "lib"
+    shutil.copytree(output / "mqtt_link", lib)
+    for path in lib.glob("picolink_texts_*"):
+        path.unlink()
+    out = run(
+        "from mqtt_link import MQTTLink\nlink = MQTTLink('a', '127.0.0.1', 1)\n"
+        "try:\n    link.publish('a/+', b'')\nexcept ValueError as e:\n    print('ValueError:', e)",
+        [lib],
+        tmp_path,
+    )
+    assert re.match("ValueError: text [0-9]+$", out)
+    told = explain.explain(out, output / "names.json")
+    assert told == "ValueError: topic: 1 to 65535 bytes without NUL, + or #\n"
+
+
+def test_what_decides_and_what_memory_lacks_for_stays_in_place():
+    tree = ast.parse(
+        "from netstream import reason\n"
+        "def f(e):\n"
+        "    raise OSError(1, 'connection closed by the peer')\n"
+        "    raise OSError(1, reason('a word and another', 'b'))\n"
+        "    raise OSError(ENOTCONN, 'not connected, nothing was sent')\n"
+        "    raise ValueError('too short: no')\n"
+    )
+    gathered = texts.Texts()
+    gathered.change("iotc")(tree)
+    assert list(gathered.numbered().values()) == ["too short: no"]
 
 
 # --- a traceback ---

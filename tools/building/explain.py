@@ -4,12 +4,15 @@ import json
 import re
 
 _FRAME = re.compile(r'^(\s*)File "([^"]+)", line \d+, in (\S+)\s*$')
+# What an error says where the file with its text is missing, or there was no memory for it.
+_TEXT = re.compile(r"\btext (\d+)\b")
 _ATTRIBUTE = re.compile(r"(no attribute '|name ')(\w+)(')")
 
 
 def explain(text, names_file):
     """
-    The text with each frame and each missing attribute named as in lib/.
+    The text with each frame and each missing attribute named as in lib/, and the words of an error
+    of which the board could only tell the number.
 
     text: what the board printed. names_file: the names.json of the build that is on the board.
     A built file has no line numbers: a frame gets its function's lines instead. Where several
@@ -26,7 +29,8 @@ def explain(text, names_file):
             following = frames[number + 1] if number + 1 < len(frames) else None
             out += _frame(table, frame, following)
         else:
-            out.append(_ATTRIBUTE.sub(lambda found: _word(table, found), line))
+            line = _ATTRIBUTE.sub(lambda found: _word(table, found), line)
+            out.append(_TEXT.sub(lambda found: _told(table, found), line))
     return "\n".join(out) + "\n"
 
 
@@ -54,6 +58,10 @@ def _frame(table, frame, following):
             )
         )
     return lines or [frame.group()]
+
+
+def _told(table, found):
+    return table["texts"].get(found.group(1), found.group())
 
 
 def _word(table, found):

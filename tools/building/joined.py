@@ -6,7 +6,7 @@ import re
 
 from . import scopes
 from .private import module_names
-from .source import Source, is_private, stored_names
+from .source import is_private, stored_names
 
 
 class Module:
@@ -68,29 +68,38 @@ def hidden(main, parts, names, sources):
     return {part: (main, finals[part]) for part in parts if part in names.inner and part != main}
 
 
-def stand_in(module, main, sources, finals):
+def stand_in(module, main, names, sources, finals):
     """
     A Module for `import module` before the one that holds it: it takes the names from there,
-    where another module's may have had the same, and what makes names when they are asked for.
+    where another module's may have had the same, what makes names when they are asked for, and the
+    private ones that other files take.
     """
-    public = sorted(
-        name
-        for name, bound in sources[module].top.items()
-        if bound == ("own",) and (not name.startswith("_") or name == "__getattr__")
-    )
-    taken = [
-        name if finals[module][name] == name else "{} as {}".format(finals[module][name], name)
-        for name in public
-    ]
+    wanted = _wanted_elsewhere(sources)[module] | {"__getattr__"}
+    taken = []
+    for name, bound in sorted(sources[module].top.items()):
+        if bound == ("own",) and (not name.startswith("_") or name in wanted):
+            called = names.globals.get((module, name), name)
+            final = finals[module][name]
+            taken.append(final if final == called else "{} as {}".format(final, called))
     text = "from {} import {}\n".format(main, ", ".join(taken))
     return Module(module, False, ast.parse(text), [])
+
+
+def _wanted_elsewhere(sources):
+    # {module: names of its that other files take}
+    found = collections.defaultdict(set)
+    for source in sources.values():
+        for bound in source.top.values():
+            if bound[0] == "name":
+                found[bound[1]].add(bound[2])
+    return found
 
 
 class _Joining:
     def __init__(self, main, parts, names, sources):
         # Trees are changed in place: each file gets its own.
         self.main = main
-        self.parts = [Source(part.module, part.path) for part in parts]
+        self.parts = [part.again() for part in parts]
         self.names = names
         self.sources = sources
         # {module: {its name at the top: its name in this file}}
@@ -110,43 +119,52 @@ class _Joining:
             self.finals[part.module][name] = new or name
 
     def _name_all(self):
-        # What each module's names are called in the one file: one branch a kind of name.
-        public = {}  # name -> module whose own it is, which keeps it
-        outside = {}  # name -> what is imported by it from outside this file
+        # What each module's names are called in the one file.
+        public, outside = self._owners()
+        for part in self.parts:
+            for name, bound in part.top.items():
+                self.finals[part.module][name] = self._final(part, name, bound, public, outside)
+
+    def _owners(self):
+        # ({public name: the module whose own it is and that keeps it}, {name: what is imported by
+        # it from outside this file}).
+        public, outside = {}, {}
         for part in self.parts:
             for name, bound in part.top.items():
                 if bound == ("own",) and not is_private(name):
-                    # The main one keeps it; one that a program uses before one that none does, and
-                    # one that makes names when they are asked for before one that doesn't.
-                    first = self.sources.get(public.get(name))
-                    if (
-                        not first
-                        or part.module == self.main
-                        or part.module not in self.names.inner
-                        and "__getattr__" not in first.top
-                    ):
+                    if self._keeps(part.module, public.get(name)):
                         public[name] = part.module
                 elif bound[0] in ("name", "module") and not self._is_inside(bound):
                     if outside.setdefault(name, bound) != bound:
                         raise ValueError("{} means two things in {}".format(name, self.main))
-        for part in self.parts:
-            short = "_" + part.module.replace(".", "_")
-            for name, bound in part.top.items():
-                final = self.names.globals.get((part.module, name), name)
-                if bound == ("const",):
-                    final = short + name
-                elif bound == ("own",) and is_private(name):
-                    if final == name and name in self._private_elsewhere(part, name):
-                        final = short + name
-                elif bound == ("own",):
-                    if public[name] != part.module or name in outside:
-                        final = short + "_" + name
-                        if part.module not in self.names.inner:
-                            self.apart.setdefault(part.module, []).append(name)
-                elif bound[0] == "name" and bound[1] in self.finals:
-                    if self._is_inside(bound) == "name":
-                        final = self.finals[bound[1]][bound[2]]
-                self.finals[part.module][name] = final
+        return public, outside
+
+    def _keeps(self, module, before):
+        # Whether a public name stays with a module, where `before` has it, too: with the main one;
+        # with one that a program uses before one that none does, and one that makes names when
+        # they are asked for before one that doesn't.
+        if not before or module == self.main:
+            return True
+        return module not in self.names.inner and "__getattr__" not in self.sources[before].top
+
+    def _final(self, part, name, bound, public, outside):
+        # One branch for each kind of name.
+        short = "_" + part.module.replace(".", "_")
+        final = self.names.globals.get((part.module, name), name)
+        if bound == ("const",):
+            return short + name
+        if bound == ("own",) and is_private(name):
+            is_taken = final == name and name in self._private_elsewhere(part, name)
+            return short + name if is_taken else final
+        if bound == ("own",):
+            if public[name] != part.module or name in outside:
+                if part.module not in self.names.inner:
+                    self.apart.setdefault(part.module, []).append(name)
+                return short + "_" + name
+        elif bound[0] == "name" and bound[1] in self.finals:
+            if self._is_inside(bound) == "name":
+                return self.finals[bound[1]][bound[2]]
+        return final
 
     def _private_elsewhere(self, part, name):
         return {
@@ -185,7 +203,7 @@ class _Joining:
             )
             body += renamer.run().body
             functions += [
-                (new, old, part.module, [line, last], calls)
+                (new, old, part.of, [line, last], calls)
                 for new, old, line, last, calls in renamer.functions
             ]
         if not single:
@@ -194,7 +212,8 @@ class _Joining:
             _merge_classes(body, {name for one in hidden for name in self.finals[one].values()})
         main = self.sources[self.main]
         tree = ast.Module(body, [])
-        return Module(self.main, main.path.name == "__init__.py", tree, functions)
+        is_package = main.path.name == "__init__.py" and main.of == main.module
+        return Module(self.main, is_package, tree, functions)
 
     def _registration(self):
         # `import mqtt_link`, and what other files import, finds the part in this file.
@@ -205,6 +224,7 @@ class _Joining:
             if part.module != self.main and part.module not in self.names.inner
         ]
         plain = [module for module in others if module not in self.apart]
+        wanted = _wanted_elsewhere(self.sources)
         for module in others:
             below = self.main + "."
             if module.startswith(below):
@@ -219,8 +239,9 @@ class _Joining:
                 # Names that mean something else to the main module: this part is a class.
                 lines.append("class {}:".format(module))
                 for name, bound in self.sources[module].top.items():
-                    if bound == ("own",) and not name.startswith("_"):
-                        lines.append("    {} = {}".format(name, self.finals[module][name]))
+                    if bound == ("own",) and (not name.startswith("_") or name in wanted[module]):
+                        called = self.names.globals.get((module, name), name)
+                        lines.append("    {} = {}".format(called, self.finals[module][name]))
                 lines.append('sys.modules["{0}"] = {0}'.format(module))
         return "\n".join(lines) + "\n"
 

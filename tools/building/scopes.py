@@ -237,36 +237,15 @@ class Renamer(ast.NodeTransformer):
         args.kw_defaults = [one and self.visit(one) for one in args.kw_defaults]
 
     def _enter(self, node, body, private):
-        # A function's own scope; if it is private its parameters get new names. Python's rules of
-        # scope, one after the other: they are long wherever they are written down.
+        # A function's own scope; if it is private its parameters get new names.
         arguments = _arguments(node.args)
-        outer = set()  # names declared global or nonlocal are not its own
-        bound = set(arguments)
-        loaded = set()
-        modules = set()
-        for child in body:
-            bound |= _bound_by(child)
-            for one in _shallow(child):
-                if isinstance(one, (ast.Global, ast.Nonlocal)):
-                    outer.update(one.names)
-            for one in ast.walk(child):
-                if isinstance(one, ast.Name):
-                    loaded.add(one.id)
-                elif isinstance(one, (ast.FunctionDef, ast.ClassDef)):
-                    loaded.add(one.name)
-                elif isinstance(one, ast.arg):
-                    loaded.add(one.arg)
-                elif isinstance(one, (ast.Import, ast.ImportFrom)):
-                    modules.update(self.source.bound_by(one))
-                    loaded.update(self.source.bound_by(one))
-                elif isinstance(one, ast.ExceptHandler) and one.name:
-                    loaded.add(one.name)
-        bound -= outer
+        outer = {name for child in body for name in _declared_outer(child)}
+        bound = set(arguments).union(*map(_bound_by, body)) - outer
+        loaded, modules = self._mentioned(body)
         taken = loaded | set(arguments) | outer | {self.top.get(name, name) for name in loaded}
         for scope in self._stack:
             if isinstance(scope, _Function):
                 taken |= set(scope.new.values())
-        new = {}
         nested = sorted(
             one.name
             for child in body
@@ -274,6 +253,32 @@ class Renamer(ast.NodeTransformer):
             if one.name in bound and one.name not in outer
         )
         wanted = [name for name in arguments if private and name != "self"] + nested
+        scope = _Function(bound, self._new_names(wanted, taken), taken)
+        scope.modules = modules
+        self._stack.append(scope)
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg):
+                argument.arg = scope.new.get(argument.arg, argument.arg)
+
+    def _mentioned(self, body):
+        # (names that a function's body mentions, at any depth; those of modules it imports)
+        loaded, modules = set(), set()
+        for child in body:
+            for one in ast.walk(child):
+                if isinstance(one, ast.Name):
+                    loaded.add(one.id)
+                elif isinstance(one, ast.arg):
+                    loaded.add(one.arg)
+                elif isinstance(one, (ast.Import, ast.ImportFrom)):
+                    modules.update(self.source.bound_by(one))
+                elif isinstance(one, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler)):
+                    loaded.add(one.name)
+        loaded.discard(None)
+        return loaded | modules, modules
+
+    def _new_names(self, wanted, taken):
+        # {name: one that costs nothing} for those of `wanted` that may change; `taken` grows.
+        new = {}
         for name in wanted:
             if name in self.names.keywords or name in _FREE or name in new:
                 continue
@@ -282,12 +287,7 @@ class Renamer(ast.NodeTransformer):
                     new[name] = one
                     taken.add(one)
                     break
-        scope = _Function(bound, new, taken)
-        scope.modules = modules
-        self._stack.append(scope)
-        for argument in ast.walk(node.args):
-            if isinstance(argument, ast.arg):
-                argument.arg = new.get(argument.arg, argument.arg)
+        return new
 
     def _comprehension(self, node):
         node.generators[0].iter = self.visit(node.generators[0].iter)
@@ -334,6 +334,13 @@ def _bound_by(node):
             for alias in one.names:
                 found.add(alias.asname or alias.name.partition(".")[0])
     return found
+
+
+def _declared_outer(node):
+    # Names that a statement declares global or nonlocal.
+    for one in _shallow(node):
+        if isinstance(one, (ast.Global, ast.Nonlocal)):
+            yield from one.names
 
 
 def _functions_in(node):

@@ -1,6 +1,7 @@
 """One file of lib/ as a syntax tree, without what a board has no use for, and what it binds."""
 
 import ast
+import copy
 
 
 class Source:
@@ -13,20 +14,33 @@ class Source:
     top: {name: what binds it at the top}: ("module", dotted name) for an imported module,
     ("name", module, name) for a name out of another module, ("const",) for a private constant that
     the compiler puts where it is used, else ("own",).
+    changes: functions that make of the whole tree (in place) what the build wants of it.
+    whole: the tree before that. of: the module of lib/ that this is, or is a part of.
     """
 
-    def __init__(self, module, path):
+    def __init__(self, module, path, changes=(), of=None):
         self.module = module
         self.path = path
-        self.package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        self.of = of or module
+        self._changes = changes
+        self.package = self.of if path.name == "__init__.py" else self.of.rpartition(".")[0]
         self.tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         self.strings = _words_in_strings(self.tree)
         for node in ast.walk(self.tree):
             _strip(node)
         _fold(self.tree)
+        self.whole = self.tree
+        if changes:
+            self.whole = copy.deepcopy(self.tree)
+        for change in changes:
+            change(self.tree)
         self.top = {}
         for node in _top_level(self.tree.body):
             self.top.update(self.bound_by(node))
+
+    def again(self):
+        """The same with a tree of its own, which may be changed."""
+        return Source(self.module, self.path, self._changes, self.of)
 
     def bound_by(self, node):
         """What one statement binds, as in `top`."""
@@ -163,28 +177,30 @@ def _words_in_strings(tree):
 
 
 def _strip(node):
+    # Takes docstrings, annotations and the import of const() out of one node of a tree.
     for field in ("body", "orelse", "finalbody"):
         statements = getattr(node, field, None)
-        if not isinstance(statements, list):
-            continue
-        kept = []
-        for child in statements:
-            if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
-                continue  # a docstring
-            if isinstance(child, ast.ImportFrom) and child.module == "micropython":
-                child.names = [alias for alias in child.names if alias.name != "const"]
-                if not child.names:
-                    continue
-            if isinstance(child, ast.AnnAssign):
-                if child.value is None:
-                    continue
-                child = ast.copy_location(ast.Assign([child.target], child.value), child)
-            kept.append(child)
-        if field == "body" and statements and not kept and not isinstance(node, ast.Module):
-            kept = [ast.Pass()]
-        setattr(node, field, kept)
+        if isinstance(statements, list):
+            kept = [child for child in map(_bare, statements) if child]
+            if field == "body" and statements and not kept and not isinstance(node, ast.Module):
+                kept = [ast.Pass()]
+            setattr(node, field, kept)
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         node.returns = None
         for argument in ast.walk(node.args):
             if isinstance(argument, ast.arg):
                 argument.annotation = None
+
+
+def _bare(statement):
+    # A statement without what a board has no use for; None when nothing is left.
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return None  # a docstring
+    if isinstance(statement, ast.ImportFrom) and statement.module == "micropython":
+        statement.names = [alias for alias in statement.names if alias.name != "const"]
+        return statement if statement.names else None
+    if isinstance(statement, ast.AnnAssign):
+        if statement.value is None:
+            return None
+        return ast.copy_location(ast.Assign([statement.target], statement.value), statement)
+    return statement
