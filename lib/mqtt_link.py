@@ -109,6 +109,9 @@ _LENGTH_MAX = const(268435455)
 _ANSWERS_MAX = const(32)
 # Writes of one packet in one step; the rest waits for the next.
 _PIECES_MAX = const(32)
+# So many further reads follow in one step while a packet of more bytes than _LONG is on its way.
+_LONG_PIECES = const(2)
+_LONG = const(128)
 # How much of lwIP's 8000 bytes, which all connections share, may hold what nothing has been heard
 # of. Past half of it the broker is asked for a sign of life, past all of it nothing goes out.
 _UNHEARD_MAX = const(4096)
@@ -1278,7 +1281,10 @@ class MQTTLink(MQTTClient):
     def _understand(self):
         # Every packet that is whole after a read.
         self._parse()
-        pieces = _PIECES_MAX if self._exact else 0
+        pieces = _PIECES_MAX
+        if not self._exact:
+            # Long packets are read on at once: short ones would be too many for one step.
+            pieces = _LONG_PIECES if self._end > self._start and self._length > _LONG else 0
         while pieces and self._state >= _UP and self._owed < _ANSWERS_MAX and self._read():
             self._parse()
             pieces -= 1
