@@ -13,7 +13,7 @@ from board import emulator, promises
 
 HANDSHAKE_MS = 4000  # P-256 takes 0.6 s there; a Pico W needs three times as long
 FAULTS = promises.FAULTS
-SIZES = (30, 512, 700, 1500)
+SIZES = (30, 512, 1500, 2200)
 TRIES = 3  # what blocks blocks each time; a computer that was busy elsewhere is not so regular
 
 
@@ -109,6 +109,40 @@ def test_nothing_is_allocated_when_idle_and_per_publish(broker, board_lwip):
 def test_pain_55_a_silent_line_blocks_no_publish(broker, board_lwip, way):
     rows = hold(lambda wanted: promises.silent_rows(broker, [way], SIZES, wanted=wanted))
     assert len(rows) == 2 * len(SIZES)
+
+
+@pytest.mark.parametrize("filters,messages", [(200, 0), (1, 200)])
+def test_much_waits_for_a_connection(broker, board_lwip, filters, messages):
+    """Each filter and each message is a TLS record at most; a step takes only some of them."""
+    run = board_lwip.run(
+        """
+        import time
+        from mqtt_link import MQTTLink
+
+        link = MQTTLink("much", "localhost", port, ssl={"ca": ca}, window=200)
+        link.subscribe([("plant/%d/temperature/measured/#" % i, 1) for i in range(filters)])
+        acked = []
+        link.on_ack = lambda pid, code: acked.append(pid)
+        for _ in range(messages):
+            link.publish("up/device", b"x" * 30, False, 1)
+        longest = 0
+        start = time.ticks_ms()
+        while len(acked) < 1 + messages:
+            assert time.ticks_diff(time.ticks_ms(), start) < 60000, link.error
+            was_up = link.is_connected()
+            begun = time.ticks_us()
+            link.do_next(0)
+            if was_up:
+                longest = max(longest, time.ticks_diff(time.ticks_us(), begun))
+        report(longest_ms=longest / 1000)
+        """,
+        port=broker.ready["mqtt"]["tls_port"],
+        ca=pathlib.Path(broker.ready["ca_der"]),
+        heap="180k",
+        filters=filters,
+        messages=messages,
+    )
+    assert run.report["longest_ms"] < promises.STEP_MS
 
 
 def test_connections_that_can_t_come_about(broker, board_lwip, tmp_path):
