@@ -88,7 +88,7 @@ def step(device):
 
 def _put_off(device, why):
     device._look = time.ticks_add(time.ticks_ms(), _AGAIN_MS)
-    device._fail("certificate not renewed: %s" % why)
+    device._fail("renewal failed: %s" % why)
 
 
 def _request(name):
