@@ -88,7 +88,7 @@ def step(device):
 
 def _put_off(device, why):
     device._look = time.ticks_add(time.ticks_ms(), _AGAIN_MS)
-    device._fail("renewal failed: %s" % why)
+    device._fail("certificate not renewed: %s" % why)
 
 
 def _request(name):
@@ -214,7 +214,7 @@ def _keep(device, p256, key, chain):
     # Write key and chain, whole or not at all. Each of its steps takes some 30 ms of a board.
     yield True
     if not chain:
-        raise ValueError("no certificate: is there a credential policy?")
+        raise ValueError("no certificate: no credential policy?")
     path = device.certificate_file
     new = path + ".new"
     try:

@@ -29,7 +29,6 @@ SELDOM = {
         ("MQTTLink.__init__",),
         (
             "MQTTLink.connect",
-            "MQTTLink.discard",
             "MQTTLink.set_last_will",
         ),
     ),

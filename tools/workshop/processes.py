@@ -109,7 +109,10 @@ class Process:
         self._child.stdin.close()
 
     def wait(self, timeout):
-        """Wait for its end; returns the status, None if it still runs after `timeout` seconds."""
+        """
+        Wait for its end; returns the status, None if it still runs after `timeout` seconds (None:
+        for ever).
+        """
         if self._child.poll() is None:
             _sleep_until_the_end(self._child, timeout)
         if self._child.poll() is None:
@@ -205,7 +208,7 @@ def start_cloud(*options, state=None, timeout=30, **more):
 
 
 def _sleep_until_the_end(child, timeout):
-    """Wait at most so many seconds; subprocess would look every 50 ms only."""
+    """Wait at most so many seconds (None: for ever); subprocess would look every 50 ms only."""
     try:
         end = os.pidfd_open(child.pid)
     except (AttributeError, OSError):  # not Linux, an old one, or it has been waited for
@@ -215,7 +218,7 @@ def _sleep_until_the_end(child, timeout):
     try:
         waiting = select.poll()
         waiting.register(end, select.POLLIN)
-        waiting.poll(timeout * 1000)
+        waiting.poll(None if timeout is None else timeout * 1000)
     finally:
         os.close(end)
 
