@@ -68,14 +68,15 @@ def load_module(name):
     on; here nothing is left of it, nor of what it imports itself.
     """
     try:
-        __import__(name)
+        # "*" asks for the module itself, where the name is dotted too. sys.modules is not asked:
+        # another thread may have let go of it there by now.
+        return __import__(name, None, None, "*")
     except MemoryError:
         for found in sys.modules:
             if sys.modules.get(found) is None:
                 sys.modules.pop(found, None)
                 break
         raise
-    return sys.modules[name]
 
 
 def load_once(name):
@@ -83,10 +84,13 @@ def load_once(name):
     load_module() for one use: what it takes of the heap is free again when the caller lets go.
     """
     module = load_module(name)
-    sys.modules.pop(name)
+    sys.modules.pop(name, None)
     package, dot, own = name.rpartition(".")
     if dot:
-        delattr(sys.modules[package], own)
+        try:
+            delattr(sys.modules[package], own)
+        except Exception:
+            pass  # another thread was faster
     return module
 
 

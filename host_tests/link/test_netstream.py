@@ -541,6 +541,47 @@ report(left=left, another=once is not stays, same=stays is load_module("shelf.bo
     assert report == {"left": False, "another": True, "same": True, "of_package": True}
 
 
+@pytest.mark.parametrize("load", ["load_module", "load_once"])
+@pytest.mark.parametrize("name", ["book", "shelf.book"])
+def test_what_another_thread_lets_go_of_meanwhile_is_loaded_all_the_same(
+    board, tmp_path, load, name
+):
+    """As when another thread has the same file for one use, at the same time."""
+    if board.name != "micropython":
+        pytest.skip("CPython dressed up imports by itself, not by builtins")
+    package = tmp_path / "shelf"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    for directory in (package, tmp_path):
+        (directory / "book.py").write_text("ANSWER = 42\n")
+    report = board.run(
+        """
+import builtins
+import sys
+import netstream
+
+load = getattr(netstream, LOAD)
+right = builtins.__import__
+
+def let_go_of(name, *more):
+    module = right(name, *more)
+    if name == NAME:
+        del sys.modules[name]
+        if "." in name:
+            del sys.modules["shelf"].book
+    return module
+
+builtins.__import__ = let_go_of
+first = load(NAME).ANSWER
+report(answers=[first, load(NAME).ANSWER])
+""",
+        before_lib=(tmp_path,),
+        LOAD=load,
+        NAME=name,
+    ).report
+    assert report == {"answers": [42, 42]}
+
+
 def test_a_context_of_the_programs_own_is_used_as_it_is(board):
     report = board.run(
         """
