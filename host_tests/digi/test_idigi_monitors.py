@@ -59,6 +59,17 @@ def test_a_refusal_for_lack_of_a_subscription_says_what_to_buy(board):
     assert second["text"] == "Monitor Could not be Created (403): forbidden"
 
 
+def test_a_request_beside_four_others_is_made_again_later(board, digi):
+    others = [digi_rig.OpenRequest(digi, "<Monitor/>") for _ in range(4)]
+    digi.until(lambda: digi.digi.open_requests == 4)
+    client = board.start(PRELUDE + "report(made=client.create_monitor('Job'))", K=digi.arguments())
+    digi.until(lambda: digi.digi.turned_away == 1)
+    others[0].end("close")
+    assert int(client.wait(60).report["made"]) in digi.digi.monitors
+    for other in others[1:]:
+        other.end("close")
+
+
 @pytest.mark.parametrize("asked, paused", [(None, 3000), ("1", 3000), ("7", 14000)])
 def test_too_many_requests_are_made_again_after_a_growing_pause(board, asked, paused):
     """1 s, then 2 s; as long as the service says where that is more."""

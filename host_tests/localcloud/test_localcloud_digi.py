@@ -1,5 +1,7 @@
 """The local cloud's Digi side, by a client made by hand: monitors, push, faults on command."""
 
+import base64
+import http.client
 import json
 import signal
 import socket
@@ -19,6 +21,7 @@ import workshop
 from digi_rig import (  # noqa: F401
     PASSWORD,
     USER,
+    OpenRequest,
     Push,
     Ready,
     ask,
@@ -689,6 +692,10 @@ def test_the_control_side(start_cloud):
         {"throttle": "x"},
         {"throttle": -1},
         {"rate": "fast"},
+        {"at_once": "four"},
+        {"at_once": -1},
+        {"at_once": 1.5},
+        {"at_once": True},
         {"subscribed": 1},
         {"disable": "all"},
         {"disable": 4711},
@@ -701,6 +708,10 @@ def test_the_control_side(start_cloud):
     assert control(ready, "POST", "/digi/fault", {"rate": 0})[0] == 200
     assert cloud.ask("GET", "/ws/Monitor").status == 429
     assert control(ready, "POST", "/digi/fault", {"rate": None})[0] == 200
+    assert control(ready, "POST", "/digi/fault", {"at_once": 0})[0] == 200
+    assert cloud.ask("GET", "/ws/Monitor").status == 429
+    assert control(ready, "POST", "/digi/fault", {"at_once": None})[0] == 200
+    assert cloud.ask("GET", "/ws/Monitor").status == 200
     assert control(ready, "POST", "/digi/fault", {"disable": monitor})[0] == 200
     rows = control(ready, "GET", "/digi/monitors")[1]
     assert [row["monStatus"] for row in rows] == ["DISABLED"]
@@ -767,6 +778,114 @@ def test_over_its_rate_requests_are_told_how_long_to_wait(digi):
         assert 1 <= int(statuses[-1].headers["Retry-After"]) <= 61
     finally:
         digi.do(setattr, digi.digi, "rate", None)
+
+
+def opened(digi, count):
+    """So many requests of which the cloud has seen the head, and no more."""
+    begun = [OpenRequest(digi, CREATE) for _ in range(count)]
+    digi.until(lambda: digi.digi.open_requests == count)
+    return begun
+
+
+def test_four_requests_may_be_open_at_once(digi):
+    """From a request's head to the end of its answer: who lacks a body has not begun to work."""
+    first, *others = opened(digi, 4)
+    refused = ask(digi, "GET", "/ws/Monitor")
+    assert refused.status == 429 and refused.headers["Retry-After"] is None
+    assert refused.xml.find("error").text == "over 4 requests at once"
+    # The limit is on the account's requests, not on what only looks like one.
+    assert ask(digi, "GET", "/ws/Monitor", password="wrong").status == 401
+    assert ask(digi, "GET", "/ws/Nothing").status == 404
+    # One ends with its answer, one because its client has gone.
+    assert first.finish().status == 201
+    assert ask(digi, "GET", "/ws/Monitor").status == 200
+    again = OpenRequest(digi, CREATE)
+    digi.until(lambda: digi.digi.open_requests == 4)
+    assert ask(digi, "GET", "/ws/DeviceCore").status == 429
+    again.end("close")
+    digi.until(lambda: digi.digi.open_requests == 3)
+    assert ask(digi, "GET", "/ws/DeviceCore").status == 200
+    assert [other.finish().status for other in others] == [201] * 3
+    digi.until(lambda: digi.digi.open_requests == 0)
+
+
+def test_a_request_too_many_is_answered_before_its_body(digi):
+    """Neither its body nor its place is waited for; the refused one takes no place."""
+    held = opened(digi, 4)
+    for _ in range(3):
+        late = OpenRequest(digi, CREATE)
+        assert late.answer().status == 429
+        late.end("close")
+    assert digi.digi.open_requests == 4
+    for request in held:
+        assert request.finish().status == 201
+
+
+def test_an_answer_that_is_not_read_keeps_its_place(digi):
+    """It is open until all of its answer has gone."""
+    for _ in range(200):
+        digi.make(Description="x" * 100_000)  # more than a socket's buffers hold
+    digi.do(setattr, digi.digi, "at_once", 1)
+    head = "GET /ws/Monitor HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {}\r\n\r\n"
+    pair = base64.b64encode("{}:{}".format(USER, PASSWORD).encode()).decode()
+    try:
+        with socket.create_connection(("127.0.0.1", digi.http_port), 30) as slow:
+            slow.sendall(head.format(pair).encode())
+            answer = http.client.HTTPResponse(slow)
+            answer.begin()
+            assert answer.status == 200
+            assert ask(digi, "GET", "/ws/DeviceCore").status == 429
+            assert answer.read().endswith(b"</result>")
+            digi.until(lambda: digi.digi.open_requests == 0)
+            assert ask(digi, "GET", "/ws/DeviceCore").status == 200
+    finally:
+        digi.do(setattr, digi.digi, "at_once", 4)
+
+
+def test_one_at_a_time_is_enough_for_who_asks_one_after_the_other(digi):
+    digi.do(setattr, digi.digi, "at_once", 1)
+    try:
+        line = http.client.HTTPConnection("localhost", digi.http_port, timeout=30)
+        pair = base64.b64encode("{}:{}".format(USER, PASSWORD).encode()).decode()
+        for _ in range(50):
+            line.request("POST", "/ws/Monitor", CREATE, {"Authorization": "Basic " + pair})
+            answer = line.getresponse()
+            assert answer.status == 201 and answer.read()
+            assert ask(digi, "GET", "/ws/Monitor").status == 200
+        line.close()
+    finally:
+        digi.do(setattr, digi.digi, "at_once", 4)
+
+
+def test_at_once_may_be_any_number(digi):
+    digi.do(setattr, digi.digi, "at_once", None)
+    try:
+        held = opened(digi, 20)
+        assert ask(digi, "GET", "/ws/Monitor").status == 200
+        for request in held:
+            assert request.finish().status == 201
+    finally:
+        digi.do(setattr, digi.digi, "at_once", 4)
+
+
+def test_who_is_cut_off_in_every_way_leaves_no_place_taken(digi):
+    """A reset, half a body, a body that is none, and one that is refused."""
+    digi.do(setattr, digi.digi, "at_once", 1)
+    try:
+        for way in ("reset", "half", "close"):
+            request = opened(digi, 1)[0]
+            request.end(way)
+            digi.until(lambda: digi.digi.open_requests == 0)
+        for body in ("<Monitor>", "<!DOCTYPE x>", "<Monitor><monTopic>?</monTopic></Monitor>"):
+            assert ask(digi, "POST", "/ws/Monitor", body).status == 400
+        assert ask(digi, "POST", "/ws/Monitor", "x" * (2 << 20)).status == 413
+        digi.do(setattr, digi.digi, "subscribed", False)
+        assert ask(digi, "GET", "/ws/Monitor").status == 403
+        digi.do(setattr, digi.digi, "subscribed", True)
+        assert ask(digi, "GET", "/ws/Monitor").status == 200
+    finally:
+        digi.do(setattr, digi.digi, "subscribed", True)
+        digi.do(setattr, digi.digi, "at_once", 4)
 
 
 @pytest.mark.parametrize(

@@ -365,6 +365,36 @@ def ask(cloud, method, path, body=None, user=USER, password=PASSWORD, tls=False,
         line.close()
 
 
+class OpenRequest:
+    """A request to make a monitor that lacks its body: it stays open until finish() or close()."""
+
+    def __init__(self, cloud, body, user=USER, password=PASSWORD):
+        pair = base64.b64encode("{}:{}".format(user, password).encode()).decode()
+        self._body = body.encode()
+        self._line = http.client.HTTPConnection("localhost", cloud.http_port, timeout=30)
+        self._line.putrequest("POST", "/ws/Monitor")
+        self._line.putheader("Authorization", "Basic " + pair)
+        self._line.putheader("Content-Length", str(len(self._body)))
+        self._line.endheaders()
+
+    def finish(self):
+        """Send the body; the Answer."""
+        self._line.send(self._body)
+        return self.answer()
+
+    def answer(self):
+        return Answer(self._line.getresponse())
+
+    def end(self, way):
+        """Leave: "close", "reset", or "half": close after half of the body."""
+        if way == "half":
+            self._line.send(self._body[:20])
+        if way == "reset":
+            gone = struct.pack("ii", 1, 0)
+            self._line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, gone)
+        self._line.close()
+
+
 def control(ready, *request):
     return Control(ready)(*request)
 

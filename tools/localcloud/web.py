@@ -218,19 +218,35 @@ class Web:
         self.doors = {}  # transport -> its _Door
         self._servers = []
         self._streams = set()  # handlers that read a body themselves
+        self._guards = {}  # handler -> its guard
         self.app = web.Application(
-            middlewares=[self._mind_the_clock, _answer_failures, self._complete],
+            # Twice: what a guard raises is answered, and what comes after is answered within it.
+            middlewares=[
+                self._mind_the_clock,
+                _answer_failures,
+                self._guarded,
+                _answer_failures,
+                self._complete,
+            ],
             client_max_size=MAX_BODY,
         )
         self._runner = None
         self.port = None
         self.tls_port = None
 
-    def add(self, method, path, handler, whole=True):
-        """whole=False: the handler reads the request's body itself, which may be of any size."""
+    def add(self, method, path, handler, whole=True, guard=None):
+        """
+        whole=False: the handler reads the request's body itself, which may be of any size.
+
+        guard: (request) -> a context manager, entered as soon as a request's head is there and left
+        when its answer has been written. What entering it raises is the answer: the body is not
+        waited for then, and the handler not called.
+        """
         self.app.router.add_route(method, path, handler)
         if not whole:
             self._streams.add(handler)
+        if guard is not None:
+            self._guards[handler] = guard
 
     def control(self, method, path, handler):
         """
@@ -298,6 +314,26 @@ class Web:
                     door.waiting()
 
         return mind
+
+    @property
+    def _guarded(self):
+        @web.middleware
+        async def guarded(request, handler):
+            guard = self._guards.get(request.match_info.handler)
+            if guard is None:
+                return await handler(request)
+            with guard(request):
+                response = await handler(request)
+                try:
+                    # aiohttp does this only after the last middleware, too late for the guard; it
+                    # then finds it done.
+                    await response.prepare(request)
+                    await response.write_eof()
+                except ConnectionError:
+                    pass  # the client has gone: aiohttp finds that, too
+                return response
+
+        return guarded
 
     @property
     def _complete(self):

@@ -4,6 +4,7 @@ Digi's HTTP requests: /ws/Monitor as it was in 2012, and of today's /ws/v1/monit
 Errors are <result><error>text</error></result>.
 """
 
+import contextlib
 import re
 import xml.etree.ElementTree as ET
 
@@ -116,31 +117,30 @@ class Api:
         self.digi = digi
 
     def add_to(self, site):
+        def add(method, path, handler):
+            site.add(method, path, handler, guard=self._admitted)
+
         for tail in ("", "/", ".json", "/.json", ".xml", "/.xml"):
-            site.add("GET", "/ws/Monitor" + tail, self._guard(self._list))
-            site.add("GET", "/ws/DeviceCore" + tail, self._guard(self._list_devices))
+            add("GET", "/ws/Monitor" + tail, self._list)
+            add("GET", "/ws/DeviceCore" + tail, self._list_devices)
         for tail in ("", "/"):
-            site.add("POST", "/ws/Monitor" + tail, self._guard(self._create))
+            add("POST", "/ws/Monitor" + tail, self._create)
         one = r"/ws/Monitor/{id:[0-9]{1,10}}{suffix:(\.json|\.xml)?}"
-        site.add("GET", one, self._guard(self._get))
-        site.add("PUT", one, self._guard(self._update))
-        site.add("DELETE", one, self._guard(self._delete))
+        add("GET", one, self._get)
+        add("PUT", one, self._update)
+        add("DELETE", one, self._delete)
         for method in ("PUT", "POST"):
-            path = "/ws/v1/monitors/inventory/{id:[0-9]{1,10}}/reset"
-            site.add(method, path, self._guard(self._reset))
+            add(method, "/ws/v1/monitors/inventory/{id:[0-9]{1,10}}/reset", self._reset)
 
-    def _guard(self, handler):
-        """Who it is, and whether that may be asked now."""
-
-        async def guarded(request):
-            if not self._authorised(request):
-                raise Refused(401, "user name or password is wrong")
-            self.digi.take_request()
+    @contextlib.contextmanager
+    def _admitted(self, request):
+        """Who it is, and whether that may be asked now, beside what else is asked."""
+        if not self._authorised(request):
+            raise Refused(401, "user name or password is wrong")
+        with self.digi.request():
             if "onitor" in request.path:
                 self.digi.check_subscription()
-            return await handler(request)
-
-        return guarded
+            yield
 
     def _authorised(self, request):
         try:

@@ -45,8 +45,9 @@ class Control:
     async def _fault(self, request):
         """
         {"throttle": 3, "retry_after": 1}, {"rate": 240} or null (requests in a minute),
-        {"subscribed": false}, {"disable": monitor id}, {"lift": true}. A {"fault": "cut"} is what
-        {"place": "cut"} is for /digi/faults.
+        {"at_once": 4} or null (requests that are open at a time), {"subscribed": false},
+        {"disable": monitor id}, {"lift": true}. A {"fault": "cut"} is what {"place": "cut"} is for
+        /digi/faults.
         """
         body = await web.read_object(request)
         try:
@@ -55,6 +56,8 @@ class Control:
                 self.digi.throttle(count, _number(body, "retry_after", 0, 1 << 20, None))
             elif "rate" in body:
                 self.digi.rate = _number(body, "rate", 0, 1 << 20, None)
+            elif "at_once" in body:
+                self.digi.at_once = _number(body, "at_once", 0, 1 << 20, None)
             elif "subscribed" in body:
                 if not isinstance(body["subscribed"], bool):
                     raise ValueError("subscribed: true or false")

@@ -15,6 +15,7 @@ Bounds: MAX_MONITORS; MAX_EVENTS kept for each, the oldest go first.
 
 import asyncio
 import collections
+import contextlib
 import copy
 import hashlib
 import json
@@ -39,6 +40,7 @@ MAX_MONITORS = 1000
 MAX_EVENTS = 10000
 MAX_POINTS = 16384  # bytes of a message whose values are told of
 MAX_DEVICES = 10000
+AT_ONCE = 4  # requests of an account that are open at a time, as a Premier account has it
 MAX_FILE = 120 * 1024  # bytes of a file that is still published
 
 TOPICS = frozenset(
@@ -446,7 +448,8 @@ class Cloud:
     One customer's cloud. store: a store.Store; without one nothing is kept. window: blocks that
     may wait for their acknowledgement in explicit mode. subscribed: whether the account has the
     Push Monitor subscription. rate: requests in a minute before they are answered 429, None for
-    any number.
+    any number. at_once: requests that may be open at a time, likewise; open_requests: those that
+    are, from the head to the end of the answer; turned_away: how many were one too many.
     """
 
     def __init__(self, username, password, store=NOWHERE, cst_id=3, window=1, clock=None):
@@ -457,6 +460,9 @@ class Cloud:
         self.window = window
         self.subscribed = True
         self.rate = None
+        self.at_once = AT_ONCE
+        self.open_requests = 0
+        self.turned_away = 0
         self.monitors = {}
         self.devices = {}  # name -> its DeviceCore
         self.odd = OddRows(Refused)  # of the store, which could not be read
@@ -588,8 +594,25 @@ class Cloud:
 
     # ---- who may do what
 
-    def take_request(self):
-        """Refused for a request that comes too soon: on command, or over `rate` in a minute."""
+    @contextlib.contextmanager
+    def request(self):
+        """
+        To be held while a request is open. Refused for one that comes beside `at_once` others,
+        or too soon.
+        """
+        if self.at_once is not None and self.open_requests >= self.at_once:
+            # When one of the others ends is not known: there is no Retry-After.
+            self.turned_away += 1
+            raise Refused(TOO_MANY, "over %d requests at once" % self.at_once)
+        self._check_rate()
+        self.open_requests += 1
+        try:
+            yield
+        finally:
+            self.open_requests -= 1
+
+    def _check_rate(self):
+        # Refused for a request that comes too soon: on command, or over `rate` in a minute.
         left, retry_after = self._throttled
         if left > 0:
             self._throttled = (left - 1, retry_after)
