@@ -238,7 +238,7 @@ class Web:
         """
         whole=False: the handler reads the request's body itself, which may be of any size.
 
-        guard: (request) -> a context manager, entered as soon as a request's head is there and left
+        guard: (request) -> a context manager, entered as soon as a request's head is there, left
         when its answer has been written. What entering it raises is the answer: the body is not
         waited for then, and the handler not called.
         """
