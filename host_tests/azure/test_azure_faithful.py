@@ -1,12 +1,14 @@
 """
 Is the local Azure what Microsoft's own client takes it for? azure-iot-device, unmodified,
-provisions, connects, sends, reads and patches its twin, answers a method and receives a message.
+provisions, connects, sends, reads and patches its twin, answers a method, receives a message, and
+sends a file with the help of azure-storage-blob.
 
 Its ports are fixed: 8883, and 443 for WebSocket. Where one of them can't be had the test is
 skipped and says so.
 """
 
 import errno
+import hashlib
 import json
 import socket
 import subprocess
@@ -17,9 +19,10 @@ from workshop import processes
 from azure_rig import GROUP_KEY, SCOPE, Control, derive_key, pki
 from device_program import program
 
-SDK = ["azure-iot-device==2.14.0"]
+SDK = ["azure-iot-device==2.14.0", "azure-storage-blob==12.31.1"]
 
 PROGRAM = program("azure_faithful_program")
+UPLOAD = program("azure_faithful_upload")
 
 
 def free(port):
@@ -54,10 +57,10 @@ def cloud(request, tmp_path_factory):
     why = free(port)
     if why is not None:
         pytest.skip("the SDK's port %d can't be had on 127.0.0.1: %s" % (port, why))
-    process, ready = processes.start_cloud(
-        option, str(port), "--azure-scope", SCOPE, "--azure-group-key", GROUP_KEY,
-        state=tmp_path_factory.mktemp("cloud"),
-    )  # fmt: skip
+    options = [option, str(port), "--azure-scope", SCOPE, "--azure-group-key", GROUP_KEY]
+    if websockets:
+        options += ["--https-port", str(port)]  # one port for both, as Hub has it
+    process, ready = processes.start_cloud(*options, state=tmp_path_factory.mktemp("cloud"))
     yield dict(ready, websockets=websockets)
     process.stop()
     print(process.tail(60))
@@ -151,3 +154,141 @@ def test_microsofts_client_is_refused_with_a_wrong_key(sdk, cloud):
     assert done.returncode != 0 and "assigned" not in done.stdout
     # DPS answers on the topic; a CONNACK would have been a CredentialError.
     assert "error status code 401" in done.stderr, done.stderr
+
+
+# ---- a file, over the cloud that has HTTPS on the port that the SDK insists on
+
+over_https = pytest.mark.parametrize("cloud", ["websocket"], indirect=True)
+
+
+@pytest.fixture
+def uploader(sdk, cloud):
+    """uploader(todo, **credentials): what a program of a device has told, one dict each."""
+
+    def run(todo, **credentials):
+        given = {"ca": cloud["ca_pem"], "hub": cloud["azure"]["hub_host"]}
+        given.update(credentials, websockets=cloud["websockets"], todo=todo)
+        done = subprocess.run(
+            [str(sdk), "-c", UPLOAD, json.dumps(given)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+        told = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 0 and told[-1] == {"ended": True}, done.stderr
+        return told[:-1]
+
+    return run
+
+
+def with_key(cloud, name):
+    """The credentials of a device that the hub then knows."""
+    key = derive_key(GROUP_KEY, name)
+    assert Control(cloud)("PUT", "/devices/" + name, {"keys": [key]})[0] in (200, 201)
+    return {"id": name, "key": key}
+
+
+@over_https
+def test_microsofts_clients_send_a_file(uploader, cloud):
+    """In one request, and in blocks."""
+    told = uploader(
+        """
+for name, size in (("logs/small.txt", 4000), ("logs/large.bin", 300_000)):
+    info, blob = place(name)
+    say(info=sorted(info), blob=info["blobName"], starts=info["sasToken"][0])
+    result = blob.upload_blob(bytes(range(250)) * (size // 250), overwrite=True)
+    say(etag=bool(result.get("etag")), at=str(result.get("last_modified"))[:2])
+    tell(info, True, 201, "OK")
+""",
+        **with_key(cloud, "mill"),
+    )
+    info = ["blobName", "containerName", "correlationId", "hostName", "sasToken"]
+    assert told == [
+        {"info": info, "blob": "mill/logs/small.txt", "starts": "?"},
+        {"etag": True, "at": "20"},
+        {"info": info, "blob": "mill/logs/large.bin", "starts": "?"},
+        {"etag": True, "at": "20"},
+    ]
+    seen = Control(cloud)("GET", "/devices/mill/files")[1]
+    sizes = {name: (blob["size"], blob["blocks"]) for name, blob in seen["blobs"].items()}
+    assert sizes == {"mill/logs/small.txt": (4000, 0), "mill/logs/large.bin": (300_000, 5)}
+    digest = hashlib.md5(bytes(range(250)) * 1200).hexdigest()
+    assert seen["blobs"]["mill/logs/large.bin"]["md5"] == digest
+    assert [one["blobName"] for one in seen["notifications"]] == list(sizes)
+    assert [(one["good"], one["code"], one["text"]) for one in seen["statuses"]] == [
+        (True, 201, "OK")
+    ] * 2
+    assert seen["active"] == []
+
+
+@over_https
+def test_microsofts_clients_send_a_file_with_a_certificate(uploader, cloud, tmp_path):
+    authority = pki.Authority("devices of a factory")
+    issued = authority.issue_client("x509-mill")
+    certificate, key = issued.write(str(tmp_path), "device")
+    control = Control(cloud)
+    with open(certificate) as f:
+        assert control("PUT", "/devices/x509-mill", {"certificate": f.read()})[0] in (200, 201)
+    todo = """
+info, blob = place("a.txt")
+blob.upload_blob(b"hello", overwrite=True)
+tell(info, True, 200, "OK")
+"""
+    assert uploader(todo, id="x509-mill", cert=certificate, cert_key=key) == []
+    seen = control("GET", "/devices/x509-mill/files")[1]
+    assert seen["blobs"]["x509-mill/a.txt"]["size"] == 5 and seen["statuses"][-1]["good"]
+
+
+@over_https
+def test_what_microsofts_clients_make_of_refusals(uploader, cloud):
+    """Each of the three steps is refused, in the forms that they understand."""
+    fail = Control(cloud)
+    fail("POST", "/faults", {"place": "hub.files.start", "status": 429, "code": 429001})
+    fail("POST", "/faults", {"place": "storage.blob", "status": 503, "word": "ServerBusy"})
+    told = uploader(
+        """
+attempt(place, "refused.txt")
+info, blob = place("refused.txt")
+attempt(blob.upload_blob, b"hello", overwrite=True)
+tell(info, False, 503, "ServerBusy")  # which ends this upload
+attempt(tell, info, True, 200, "again")
+info, blob = place("refused.txt")
+attempt(tell, info, True, 200, "nothing is there")
+attempt(blob.upload_blob, b"hello", overwrite=False)
+attempt(blob.upload_blob, b"hello", overwrite=False)
+tell(info, True, 200, "OK")
+_, other = place("forged.txt")
+forged = BlobClient.from_blob_url(
+    other.url.replace("forged", "stolen"), connection_verify=given["ca"], retry_total=0)
+attempt(forged.upload_blob, b"hello", overwrite=True)
+attempt(hub.get_storage_info_for_blob, "")
+for _ in range(12):
+    attempt(hub.get_storage_info_for_blob, "open.txt")
+""",
+        **with_key(cloud, "refused"),
+    )
+
+    def hubs(status):
+        return "ServiceError", "HTTP operation returned: %d" % status
+
+    def storages(kind, code, status):
+        return kind, (code, status)
+
+    assert [
+        (one["error"], one["text"][:28] if one["code"] is None else (one["code"], one["status"]))
+        for one in told
+    ] == [
+        hubs(429),
+        storages("HttpResponseError", "ServerBusy", 503),
+        hubs(404),  # the upload has ended
+        hubs(400),  # the file is not there
+        storages("ResourceExistsError", "BlobAlreadyExists", 409),
+        storages("ClientAuthenticationError", "AuthenticationFailed", 403),
+        hubs(400),  # a file without a name
+        *[hubs(403)] * 3,  # nine were begun beside "forged.txt": ten are the most
+    ]
+    seen = Control(cloud)("GET", "/devices/refused/files")[1]
+    assert seen["blobs"]["refused/refused.txt"]["size"] == 5
+    assert "refused/stolen.txt" not in seen["blobs"]
+    assert len(seen["active"]) == 10

@@ -1044,7 +1044,7 @@ def test_a_block_that_cannot_be_used_is_passed_over(board, name):
     def play(sock, _):
         sock.sendall(ACCEPTED + data + block(78, b"good"))
         heard.append(read_exactly(sock, 10))
-        heard.append(nothing(sock, 0.1))
+        heard.append(nothing(sock, 10))  # until the program ends
 
     report, server = play_loop(board, play, 1, max_block=4096, max_data=8192, heap="160k")
     assert report["got"] == ["good"]

@@ -16,12 +16,14 @@ upload is answered 404 (404010); blobs lie in memory, at most KEPT bytes in all.
 import asyncio
 import base64
 import binascii
+import email.utils
 import hashlib
 import hmac
 import re
 import secrets
 import time
 import urllib.parse
+import uuid
 
 from aiohttp import web as http
 
@@ -32,6 +34,7 @@ from .model import Refused, utc, why_not
 
 ACCOUNT = "picolinkfiles.blob.core.windows.net"
 CONTAINER = "device-files"
+SERVICE_VERSION = "2018-03-28"  # of the storage's protocol: what a signature is for
 ACTIVE_MAX = 10  # uploads of one device that are open at once
 NAME_MAX = 1024
 BLOCKS_MAX = 50000
@@ -61,6 +64,7 @@ class Blob:
         self.content = None
         self.type = None
         self.at = None
+        self.etag = None
 
 
 class Files:
@@ -147,7 +151,7 @@ class Files:
 
     def _signature(self, blob, end):
         ends = utc(end)[:19] + "Z"
-        fields = {"sv": "2018-03-28", "sr": "b", "sig": self._sign(blob, ends), "se": ends}
+        fields = {"sv": SERVICE_VERSION, "sr": "b", "sig": self._sign(blob, ends), "se": ends}
         fields["sp"] = "rw"
         return "?" + urllib.parse.urlencode(fields)
 
@@ -179,6 +183,12 @@ class Files:
         self._make_room(len(data))
         blob.blocks[block] = data
 
+    def check_conditions(self, name, headers):
+        """Stored when a request wants to make a blob that is there already."""
+        blob = self.blobs.get(name)
+        if headers.get("If-None-Match") == "*" and blob is not None and blob.content is not None:
+            raise Stored(409, "BlobAlreadyExists")
+
     def put_list(self, name, text, kind):
         items = _block_list(text)
         if len(items) > BLOCKS_MAX:
@@ -206,6 +216,7 @@ class Files:
     def _keep(self, blob, content, kind):
         blob.content, blob.type = content, kind or "application/octet-stream"
         blob.at = time.time()
+        blob.etag = '"0x%s"' % secrets.token_hex(8).upper()
 
     def _make_room(self, more):
         kept = sum(
@@ -345,7 +356,8 @@ class _Side:
             if e.retry_after is not None:
                 headers["Retry-After"] = "%d" % e.retry_after
             # The real one quotes what was signed, too.
-            text = "<Error><Code>%s</Code><Message>%s</Message></Error>"
+            text = '<?xml version="1.0" encoding="utf-8"?>'
+            text += "<Error><Code>%s</Code><Message>%s</Message></Error>"
             return http.Response(
                 text=text % (e.word, request.query.get("sig", "").replace("&", "")),
                 status=e.status,
@@ -365,6 +377,8 @@ class _Side:
         self.files.check_signature(name, request.query)
         if request.content_length is None:
             raise Stored(411, "MissingContentLengthHeader")
+        if comp != "block":
+            self.files.check_conditions(name, request.headers)
         data = await self._read(request, how.get("cut"))
         md5 = request.headers.get("Content-MD5")
         if md5 is not None and md5 != base64.b64encode(hashlib.md5(data).digest()).decode():
@@ -382,7 +396,16 @@ class _Side:
         self.files.taken.append((comp, len(data)))
         if how.get("deaf"):
             _reset(request)
-        return http.Response(status=201)
+        return http.Response(status=201, headers=self._told(name, comp))
+
+    def _told(self, name, comp):
+        # What a client may want to know of what it has put.
+        headers = {"x-ms-request-id": str(uuid.uuid4()), "x-ms-version": SERVICE_VERSION}
+        blob = self.files.blobs.get(name)
+        if comp != "block":
+            headers["ETag"] = blob.etag
+            headers["Last-Modified"] = email.utils.formatdate(blob.at, usegmt=True)
+        return headers
 
     @staticmethod
     async def _read(request, cut):
