@@ -46,13 +46,6 @@ def pytest_configure(config):
     signal.signal(signal.SIGTERM, end)
 
 
-# What only Debian's MicroPython fails: a part of the test's name, and the cause.
-_EARLY_END = "MicroPython 1.25's json takes a text that ends too early"
-_DIFFERENCES = (
-    ("test_what_is_no_json_is_a_value_error", _EARLY_END),
-)
-
-
 # Rooms or files whose tests take longest one after the other. tools/test.py gives whole files to
 # its workers in this order: what is begun last keeps one of them busy when the others have ended.
 _LONGEST_FIRST = (
@@ -92,10 +85,6 @@ def _turn(item):
 def pytest_collection_modifyitems(config, items):
     """The order of files. With interpreters named, only what runs on a board is of interest."""
     items.sort(key=_turn)
-    for item in items:
-        for name, cause in _DIFFERENCES if "[micropython32" in item.nodeid else ():
-            if name in item.nodeid:
-                item.add_marker(pytest.mark.xfail(reason=cause, strict=False))
     if "PICOLINK_BOARDS" in os.environ:
         others = [item for item in items if "board" not in item.fixturenames]
         config.hook.pytest_deselected(items=others)
