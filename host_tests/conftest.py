@@ -83,8 +83,12 @@ def _turn(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    """The order of files. With interpreters named, only what runs on a board is of interest."""
-    items.sort(key=_turn)
+    """
+    The order of files, where workers share them; else it is the caller's. With interpreters named,
+    only what runs on a board is of interest.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
     if "PICOLINK_BOARDS" in os.environ:
         others = [item for item in items if "board" not in item.fixturenames]
         config.hook.pytest_deselected(items=others)

@@ -15,7 +15,6 @@ import threading
 import time
 import zlib
 
-import digi_rig
 import pytest
 import workshop
 from board_rig import DOUBLES
@@ -23,7 +22,9 @@ from cpython_port import Port
 from cpython_port.device import OSError as DeviceError
 from digi_rig import (
     ACCEPTED,
+    NOBODY,
     PASSWORD,
+    Device,
     ack,
     answering,
     block,
@@ -42,36 +43,21 @@ from device_program import program
 SECRET = PASSWORD
 API = Port([str(workshop.LIB), str(workshop.DEVICE_LIB)]).load("idigi_monitor_api")
 
-# The device's side: a client from the test's arguments, and a loop with a deadline.
-PRELUDE = """
-import time
-from idigi_monitor_api import BlockError, MonitorError, push_client
 
-def run(until, client, seconds=15):
-    start = time.ticks_ms()
-    while not until():
-        client.do_next(50)
-        if time.ticks_diff(time.ticks_ms(), start) > seconds * 1000:
-            raise RuntimeError("it never came")
+class Says:
+    """
+    Sends data on each connection and reads so many bytes, which are in heard. For scripted() and
+    play_loop().
+    """
 
-client = push_client(**K)
-"""
+    def __init__(self, data, wanted=10):
+        self.data = data
+        self.wanted = wanted
+        self.heard = []
 
-
-@pytest.fixture(scope="module")
-def digi(tmp_path_factory):
-    with digi_rig.running(tmp_path_factory.mktemp("digi")) as cloud:
-        yield cloud
-
-
-@pytest.fixture(autouse=True)
-def lift(request):
-    yield
-    if "digi" in request.fixturenames:
-        cloud = request.getfixturevalue("digi")
-        cloud.do(cloud.digi.lift)
-        for monitor_id in list(cloud.digi.monitors):
-            cloud.do(cloud.digi.remove, cloud.monitor(monitor_id))
+    def __call__(self, sock, number):
+        sock.sendall(self.data)
+        self.heard.append(read_exactly(sock, self.wanted))
 
 
 def seen(reports, key):
@@ -82,10 +68,13 @@ def seen(reports, key):
 
 
 def test_create_monitor_with_the_defaults_of_2012(board, digi):
-    made = board.run(
-        PRELUDE + 'report(id=client.create_monitor(["DeviceCore", "FileData"]))',
-        K=digi.arguments(),
-    ).report["id"]
+    made = (
+        Device(board, digi)
+        .run(
+            'report(id=client.create_monitor(["DeviceCore", "FileData"]))',
+        )
+        .report["id"]
+    )
     assert isinstance(made, str)
     row = digi.monitor(made).row()
     assert row["monTopic"] == "DeviceCore,FileData"
@@ -98,14 +87,16 @@ def test_create_monitor_with_the_defaults_of_2012(board, digi):
 
 
 def test_create_monitor_with_newer_options(board, digi):
-    made = board.run(
-        PRELUDE
-        + """
+    made = (
+        Device(board, digi)
+        .run(
+            """
 report(id=client.create_monitor("DataPoint[U]", 20, 3, "zlib", "xml", ackOption="explicit",
                                 autoReplay=True, description="<Tür> & \\"Tor\\""))
 """,
-        K=digi.arguments(),
-    ).report["id"]
+        )
+        .report["id"]
+    )
     row = digi.monitor(made).row()
     assert row["monTopic"] == "DataPoint[U]"
     assert (row["monBatchSize"], row["monBatchDuration"]) == ("20", "3")
@@ -118,10 +109,13 @@ report(id=client.create_monitor("DataPoint[U]", 20, 3, "zlib", "xml", ackOption=
 def test_create_monitor_request(board):
     """The name gzip goes out as it was given: services of any age know it."""
     with answering((201, {"Location": "Monitor/7"}, b"")) as web:
-        report = board.run(
-            PRELUDE + 'report(id=client.create_monitor(["DeviceCore"], autoReplay=False))',
-            K=web.arguments(),
-        ).report
+        report = (
+            Device(board, web)
+            .run(
+                'report(id=client.create_monitor(["DeviceCore"], autoReplay=False))',
+            )
+            .report
+        )
     assert report["id"] == "7"
     ((method, path, headers, body),) = web.requests
     assert (method, path) == ("POST", "/ws/Monitor")
@@ -150,9 +144,13 @@ def test_create_monitor_request(board):
 )
 def test_create_monitor_finds_the_id_in_either_place(board, headers, body):
     with answering((201, headers, body)) as web:
-        report = board.run(
-            PRELUDE + 'report(id=client.create_monitor(["DeviceCore"]))', K=web.arguments()
-        ).report
+        report = (
+            Device(board, web)
+            .run(
+                'report(id=client.create_monitor(["DeviceCore"]))',
+            )
+            .report
+        )
     assert report == {"id": "178008"}
 
 
@@ -165,16 +163,18 @@ def test_create_monitor_finds_the_id_in_either_place(board, headers, body):
     ],
 )
 def test_create_monitor_refuses_unknown_words(board, arguments, named):
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, NOBODY)
+        .run(
+            """
 try:
     client.create_monitor({})
 except ValueError as e:
     report(text=str(e))
 """.format(arguments),
-        K={"username": "u", "password": "p", "hostname": "127.0.0.1", "secure": False},
-    ).report
+        )
+        .report
+    )
     assert named in report["text"]
 
 
@@ -184,21 +184,24 @@ def test_get_monitor(board, digi):
     digi.make("Alarm,Job", **http_one)
     wanted = digi.make("Alarm,Job")
     digi.make("Alarm,Job")
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, digi)
+        .run(
+            """
 report(found=client.get_monitor(["Alarm", "Job"]), none=client.get_monitor(["Job"]))
 """,
-        K=digi.arguments(),
-    ).report
+        )
+        .report
+    )
     assert report == {"found": str(wanted), "none": None}
 
 
 def test_delete_monitor(board, digi):
     one, two = digi.make(), digi.make()
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, digi)
+        .run(
+            """
 client.delete_monitor(one)
 client.delete_monitor(str(two))
 try:
@@ -206,10 +209,11 @@ try:
 except MonitorError as e:
     report(text=str(e), status=e.status)
 """,
-        K=digi.arguments(),
-        one=one,
-        two=two,
-    ).report
+            one=one,
+            two=two,
+        )
+        .report
+    )
     assert one not in digi.digi.monitors and two not in digi.digi.monitors
     assert report["status"] == 404
     assert report["text"].startswith("Monitor Could not be Deleted (404): ")
@@ -219,9 +223,10 @@ except MonitorError as e:
 def test_http_errors_have_the_documented_text(board, status):
     body = b"<result><error>no \xfc</error></result>"
     with answering(*[(status, {}, body)] * 3) as web:
-        reports = board.run(
-            PRELUDE
-            + """
+        reports = (
+            Device(board, web)
+            .run(
+                """
 def attempt(f, *args):
     try:
         f(*args)
@@ -232,8 +237,9 @@ attempt(client.create_monitor, ["DeviceCore"])
 attempt(client.get_monitor, ["DeviceCore"])
 attempt(client.delete_monitor, 1)
 """,
-            K=web.arguments(),
-        ).reports
+            )
+            .reports
+        )
     for report, word in zip(reports, ("Created", "Retrieved", "Deleted")):
         assert report["name"] == "MonitorError"
         assert report["status"] == status
@@ -243,44 +249,47 @@ attempt(client.delete_monitor, 1)
 
 
 def test_wrong_password_is_not_told(board, digi):
-    given = digi.arguments()
-    given["password"] = "quite-wrong-secret"
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, digi, password="quite-wrong-secret")
+        .run(
+            """
 try:
     client.create_monitor(["DeviceCore"])
 except MonitorError as e:
     report(text=str(e), status=e.status)
-""",
-        K=given,
-    ).report
+"""
+        )
+        .report
+    )
     assert report["status"] == 401
     assert "quite-wrong-secret" not in report["text"]
 
 
 def test_throttled_requests_are_tried_again(board, digi):
     digi.do(digi.digi.throttle, 1)
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, digi)
+        .run(
+            """
 waits = [0]
 def on_wait():
     waits[0] += 1
 client.on_wait = on_wait
 report(id=client.create_monitor(["DeviceCore"]), waits=waits[0])
 """,
-        K=digi.arguments(),
-    ).report
+        )
+        .report
+    )
     assert int(report["id"]) in digi.digi.monitors
     assert report["waits"] >= 200  # a watchdog is fed at least every 5 ms
 
 
 def test_throttled_for_too_long_is_an_error(board):
     with answering(*[(429, {}, b"slow down")] * 5) as web:
-        report = board.run(
-            PRELUDE
-            + """
+        report = (
+            Device(board, web)
+            .run(
+                """
 import sys
 import idigi_monitor_api
 from digi_clock import Clock
@@ -291,9 +300,10 @@ try:
 except MonitorError as e:
     report(status=e.status, paused=clock.now - before)
 """,
-            K=web.arguments(),
-            before_lib=DOUBLES,
-        ).report
+                before_lib=DOUBLES,
+            )
+            .report
+        )
     assert report["status"] == 429
     assert len(web.requests) == 5
     assert report["paused"] >= 15000  # 1, 2, 4 and 8 s
@@ -302,23 +312,18 @@ except MonitorError as e:
 def test_no_answer_is_an_error_in_time(board):
     """pain 01: a server that takes the request and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        report = board.run(
-            PRELUDE
-            + """
+        report = (
+            Device(board, NOBODY, port=silent.getsockname()[1], timeout=1)
+            .run(
+                """
 try:
     client.create_monitor(["DeviceCore"])
 except OSError as e:
     report(text=str(e))
-""",
-            K={
-                "username": "u",
-                "password": "p",
-                "hostname": "127.0.0.1",
-                "secure": False,
-                "port": silent.getsockname()[1],
-                "timeout": 1,
-            },
-        ).report
+"""
+            )
+            .report
+        )
     assert "answer" in report["text"]
 
 
@@ -375,9 +380,10 @@ def test_a_foreign_certificate_is_refused(board, digi, tmp_path):
     """Neither monitors nor sessions give the password to who can't prove to be the service."""
     other = pki.Authority("another CA")
     (tmp_path / "other.der").write_bytes(other.der)
-    reports = board.run(
-        PRELUDE
-        + """
+    reports = (
+        Device(board, digi, ca_certs=str(tmp_path / "other.der"))
+        .run(
+            """
 from netstream import TLSError
 try:
     client.create_monitor(["DeviceCore"])
@@ -386,9 +392,10 @@ except TLSError as e:
 session = client.create_session(print, 1)
 run(lambda: session.error, client)
 report(push=str(session.error.args[1]), kind=isinstance(session.error, TLSError))
-""",
-        K=dict(digi.arguments(), ca_certs=str(tmp_path / "other.der")),
-    ).reports
+"""
+        )
+        .reports
+    )
     assert reports[0]["http"].startswith("ca:")
     assert reports[1]["push"].startswith("ca:") and reports[1]["kind"]
 
@@ -399,13 +406,11 @@ report(push=str(session.error.args[1]), kind=isinstance(session.error, TLSError)
 def test_connect_request_byte_by_byte(board):
     """A block as the protocol's description draws it."""
     with scripted(lambda sock, n: sock.sendall(ACCEPTED) or time.sleep(0.2)) as server:
-        board.run(
-            PRELUDE
-            + """
+        Device(board, server, username="user1", password="pw").run(
+            """
 session = client.create_session(print, "9001")
 run(session.is_connected, client)
 """,
-            K=server.arguments(username="user1", password="pw"),
         )
     wanted = "00 01 00 00 00 11 00 01 00 05 75 73 65 72 31 00 02 70 77 00 00 23 29"
     assert server.requests[0] == bytes.fromhex(wanted.replace(" ", ""))
@@ -414,14 +419,12 @@ run(session.is_connected, client)
 def test_pain_18_user_and_password_are_counted_in_bytes(board, digi):
     """PASSWORD has an umlaut: its length in characters would be refused."""
     monitor = digi.make()
-    board.run(
-        PRELUDE
-        + """
+    Device(board, digi).run(
+        """
 session = client.create_session(print, monitor)
 run(session.is_connected, client)
 report(error=session.error)
 """,
-        K=digi.arguments(),
         monitor=monitor,
     )
     assert digi.monitor(monitor).last_connect
@@ -429,16 +432,18 @@ report(error=session.error)
 
 @pytest.mark.parametrize("what", ["monitor_id=None", "monitor_id=-1", "monitor_id='Monitor/7'"])
 def test_a_bad_monitor_id_is_refused_at_once(board, what):
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, NOBODY)
+        .run(
+            """
 try:
     client.create_session(print, {})
 except ValueError as e:
     report(text=str(e))
 """.format(what),
-        K={"username": "u", "password": "p", "hostname": "127.0.0.1", "secure": False},
-    ).report
+        )
+        .report
+    )
     assert report["text"]
 
 
@@ -449,9 +454,8 @@ def test_callback_gets_the_payload(board, digi, secure, format_type, compression
     monitor = digi.make(
         FormatType=format_type, Compression=compression, BatchSize=3, BatchDuration=60
     )
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi, secure=secure).start(
+        """
 got = []
 session = client.create_session(got.append, monitor)
 run(session.is_connected, client)
@@ -459,7 +463,6 @@ report(up=True)
 run(lambda: got, client)
 report(data=got[0], kind=type(got[0]).__name__)
 """,
-        K=digi.arguments(secure),
         monitor=monitor,
     )
     program.next_report()
@@ -487,9 +490,10 @@ def test_only_true_is_acknowledged_with_ten_bytes(board):
         heard.append(nothing(sock))
 
     with scripted(play) as server:
-        report = board.run(
-            PRELUDE
-            + """
+        report = (
+            Device(board, server)
+            .run(
+                """
 got = []
 answers = [None, True, False, 1, "yes", True]
 def callback(data):
@@ -499,8 +503,9 @@ session = client.create_session(callback, 5)
 run(lambda: session.error, client)
 report(got=len(got))
 """,
-            K=server.arguments(),
-        ).report
+            )
+            .report
+        )
     assert report["got"] == 6
     assert heard == [ack(0x0701) + ack(0x0705), True]
     assert ack(0x0701) == bytes.fromhex("0004 0000 0004 0701 00c8".replace(" ", ""))
@@ -508,9 +513,8 @@ report(got=len(got))
 
 def test_messages_of_a_batch_one_by_one(board, digi):
     monitor = digi.make(Compression="zlib", BatchSize=50, BatchDuration=60, AckOption="explicit")
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 def callback(messages):
     report(kind=type(messages).__name__)
     for message in messages:
@@ -522,7 +526,6 @@ report(up=True)
 while True:
     client.do_next(100)
 """,
-        K=digi.arguments(),
         monitor=monitor,
     )
     assert program.next_report() == {"up": True}
@@ -538,17 +541,15 @@ def test_messages_that_turn_out_damaged_are_not_acknowledged(board):
     """The good ones before the damage are seen; BlockError ends the loop and comes to on_skip."""
     good = b'{"Document":{"Msg":[{"n":1},{"n":2},'
     whole = b'{"Document":{"Msg":{"n":4}}}'
-    heard = []
-
-    def play(sock, number):
-        sock.sendall(ACCEPTED + block(1, good) + block(2, good + b'{"n":nope}]}}'))
-        sock.sendall(block(3, b"<Document><Msg>1</Msg><Msg>2", format_type=0) + block(4, whole))
-        heard.append(read_exactly(sock, 10))
-
+    broken = block(3, b"<Document><Msg>1</Msg><Msg>2", format_type=0)
+    play = Says(
+        ACCEPTED + block(1, good) + block(2, good + b'{"n":nope}]}}') + broken + block(4, whole)
+    )
     with scripted(play) as server:
-        report = board.run(
-            PRELUDE
-            + """
+        report = (
+            Device(board, server)
+            .run(
+                """
 got = []
 skipped = []
 def callback(messages):
@@ -562,20 +563,20 @@ session.on_skip = on_skip
 run(lambda: session.error, client)
 report(got=got, skipped=skipped)
 """,
-            K=server.arguments(),
-        ).report
+            )
+            .report
+        )
     bad = [{"n": 1}, {"n": 2}]
     assert report["got"] == bad + bad + ["<Msg>1</Msg>", {"n": 4}]
     assert [entry[0] for entry in report["skipped"]] == [1, 2, 3]
     assert {entry[2] for entry in report["skipped"]} == {"BlockError"}
-    assert heard == [ack(4)]
+    assert play.heard == [ack(4)]
 
 
 def test_hooks_tell_up_and_down(board, digi):
     monitor = digi.make()
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 session = client.create_session(print, monitor)
 session.backoff_ms = 50
 session.on_up = lambda: report(up=session.is_connected())
@@ -583,7 +584,6 @@ session.on_down = lambda error: report(down=isinstance(error, OSError), up=sessi
 while True:
     client.do_next(100)
 """,
-        K=digi.arguments(),
         monitor=monitor,
     )
     assert program.next_report() == {"up": True}
@@ -594,9 +594,8 @@ while True:
 
 def test_stop_and_start(board, digi):
     monitor = digi.make(AutoReplayOnConnect="true")
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 import sys
 session = client.create_session(lambda data: report(data=data), monitor)
 run(session.is_connected, client)
@@ -608,7 +607,6 @@ session.start()
 report(sessions=len(client.sessions))
 run(lambda: False, client)
 """,
-        K=digi.arguments(),
         monitor=monitor,
     )
     assert program.next_report() == {"stopped": True, "connected": False, "step": False}
@@ -632,9 +630,8 @@ def test_a_callback_may_stop_its_session_and_is_still_acknowledged(board):
             heard.append(b"")
 
     with scripted(play) as server:
-        program = board.start(
-            PRELUDE
-            + """
+        program = Device(board, server).start(
+            """
 import sys
 got = []
 def callback(data):
@@ -646,7 +643,6 @@ run(lambda: got, client)
 report(got=len(got), sessions=len(client.sessions), worked=client.do_next(20))
 sys.stdin.readline()
 """,
-            K=server.arguments(),
         )
         assert program.next_report() == {"got": 1, "sessions": 0, "worked": False}
         until(lambda: len(heard) == 2, what="the end of the connection")
@@ -655,16 +651,12 @@ sys.stdin.readline()
 
 def test_what_a_callback_raises_comes_out_of_do_next(board):
     """The block stays unacknowledged, the session goes on."""
-    heard = []
-
-    def play(sock, number):
-        sock.sendall(ACCEPTED + block(1, b"{}") + block(2, b"{}"))
-        heard.append(read_exactly(sock, 10))
-
+    play = Says(ACCEPTED + block(1, b"{}") + block(2, b"{}"))
     with scripted(play) as server:
-        report = board.run(
-            PRELUDE
-            + """
+        report = (
+            Device(board, server)
+            .run(
+                """
 got = []
 raised = []
 def callback(data):
@@ -680,10 +672,11 @@ while len(got) < 2:
         raised.append(e.args[0])
 report(raised=raised, error=session.error)
 """,
-            K=server.arguments(),
-        ).report
+            )
+            .report
+        )
     assert report == {"raised": ["the program's own"], "error": None}
-    assert heard == [ack(2)]
+    assert play.heard == [ack(2)]
 
 
 def test_several_sessions_in_one_client(board, digi):
@@ -692,9 +685,8 @@ def test_several_sessions_in_one_client(board, digi):
     holds nobody up (twenty blocks, each sent when the last is acknowledged, a wait of 1 s each).
     """
     monitors = [digi.make("DataPoint/dev{}".format(n), AckOption="explicit") for n in range(4)]
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi, secure=False).start(
+        """
 import json
 seen = [0, 0, 0, 0]
 def listener(n):
@@ -717,7 +709,6 @@ while seen[1:] != [20, 20, 20]:
 report(raised=raised, seen=seen)
 client.stop_all()
 """,
-        K=digi.arguments(secure=False),
         monitors=monitors,
     )
     program.next_report()
@@ -733,9 +724,8 @@ client.stop_all()
 
 def test_a_callback_that_calls_do_next_gets_nothing_done(board, digi):
     monitor = digi.make()
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 def callback(data):
     report(inner=session.do_next(), all=client.do_next())
 session = client.create_session(callback, monitor)
@@ -743,7 +733,6 @@ run(session.is_connected, client)
 report(up=True)
 run(lambda: False, client)
 """,
-        K=digi.arguments(),
         monitor=monitor,
     )
     program.next_report()
@@ -814,9 +803,8 @@ for name, value in K.items():
 def test_do_next_takes_over_from_the_thread(board, digi):
     """From then on callbacks come from do_next() only; a new session starts no thread."""
     one, two = digi.make("DataPoint/a"), digi.make("DataPoint/b")
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 import _thread
 main = _thread.get_ident()
 def callback(data):
@@ -833,7 +821,6 @@ report(second=True)
 run(second.is_connected, client)
 run(lambda: False, client)
 """,
-        K=digi.arguments(),
         one=one,
         two=two,
     )
@@ -851,9 +838,8 @@ run(lambda: False, client)
 
 def test_the_thread_survives_a_raising_callback_and_ends_with_stop_all(board, digi):
     monitor = digi.make()
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 got = []
 def callback(data):
     got.append(data)
@@ -872,7 +858,6 @@ while not session.is_connected():
 report(again=True)
 client.stop_all()
 """,
-        K=digi.arguments(),
         monitor=monitor,
     )
     program.next_report()
@@ -888,25 +873,25 @@ client.stop_all()
 
 def test_without_threads_nothing_runs_by_itself(board, digi):
     monitor = digi.make()
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, digi, threads=False)
+        .run(
+            """
 session = client.create_session(print, monitor)
 time.sleep_ms(300)
 report(connected=session.is_connected(), error=session.error)
 """,
-        K=digi.arguments(threads=False),
-        monitor=monitor,
-    ).report
+            monitor=monitor,
+        )
+        .report
+    )
     assert report == {"connected": False, "error": None}
 
 
 # ---- a bad network: one script for each way
 
 
-LOOP = (
-    PRELUDE
-    + """
+LOOP = """
 got = []
 skipped = []
 downs = []
@@ -927,19 +912,20 @@ session.on_down = downs.append
 run(lambda: len(got) >= wanted, client)
 report(got=got, skipped=skipped, downs=[str(e) for e in downs], count=session.skipped)
 """
-)
 
 
-def play_loop(board, play, wanted, take_skipped=False, heap=None, **arguments):
+def play_loop(board, play, wanted, source=LOOP, take_skipped=False, heap=None, **arguments):
     with scripted(play) as server:
-        report = board.run(
-            LOOP,
-            heap=heap,
-            K=server.arguments(**arguments),
-            wanted=wanted,
-            take_skipped=take_skipped,
-        ).report
+        report = loop(board, server, wanted, source, take_skipped, heap, **arguments)
     return report, server
+
+
+def loop(board, server, wanted, source=LOOP, take_skipped=False, heap=None, **arguments):
+    device = Device(board, server, **arguments)
+    return device.run(source, heap=heap, wanted=wanted, take_skipped=take_skipped).report
+
+
+good = Says(ACCEPTED + block(1, b"good"))
 
 
 def test_pain_24_split_at_every_byte(board):
@@ -971,26 +957,19 @@ def test_pain_24_split_at_every_byte(board):
 def test_a_cut_at_every_byte_of_a_block(board):
     """Half a block is never delivered and never acknowledged; what comes again is."""
     stream = block(3, b'{"whole":1}')
-    heard = []
+    whole = Says(ACCEPTED + stream)
 
     def play(sock, number):
-        sock.sendall(ACCEPTED)
         if number < len(stream):
-            sock.sendall(stream[:number])
-            return
-        sock.sendall(stream)
-        heard.append(read_exactly(sock, 10))
+            sock.sendall(ACCEPTED + stream[:number])
+        else:
+            whole(sock, number)
 
-    with scripted(play) as server:
-        report = board.run(
-            LOOP.replace("backoff_ms = 50", "backoff_max_ms = 1"),
-            K=server.arguments(),
-            wanted=1,
-            take_skipped=False,
-        ).report
+    source = LOOP.replace("backoff_ms = 50", "backoff_max_ms = 1")
+    report, _ = play_loop(board, play, 1, source)
     assert report["got"] == ['{"whole":1}']
     assert len(report["downs"]) == len(stream)
-    assert heard == [ack(3)]
+    assert whole.heard == [ack(3)]
 
 
 TROUBLE = {
@@ -1060,18 +1039,9 @@ def test_limits_are_what_they_say(board):
     """max_block and max_data bytes are taken, one more isn't ("just ..." above)."""
     noise = bytes(i * i * 7 % 251 for i in range(4096))
     blank = zlib.compress(bytes(8192))
-
-    def play(sock, _):
-        sock.sendall(ACCEPTED + block(1, noise) + block(2, blank, compression=1))
-        read_exactly(sock, 20)
-
-    with scripted(play) as server:
-        report = board.run(
-            LOOP.replace("got.append(data)", "got.append(len(data))"),
-            K=server.arguments(max_block=4096, max_data=8192),
-            wanted=2,
-            take_skipped=False,
-        ).report
+    play = Says(ACCEPTED + block(1, noise) + block(2, blank, compression=1), 20)
+    source = LOOP.replace("got.append(data)", "got.append(len(data))")
+    report, _ = play_loop(board, play, 2, source, max_block=4096, max_data=8192)
     assert report["got"] == [4096, 8192]
 
 
@@ -1079,19 +1049,10 @@ def test_limits_are_what_they_say(board):
 def test_zlib_may_look_back_as_far_as_there_is_data(board, half, max_data):
     """The window is no larger than max_data asks for, and large enough."""
     noise = random.Random(1).randbytes(half)
-
-    def play(sock, _):
-        sock.sendall(ACCEPTED + block(1, zlib.compress(noise * 2), compression=1))
-        read_exactly(sock, 10)
-
-    with scripted(play) as server:
-        report = board.run(
-            LOOP.replace("got.append(data)", "got.append(hash(data) == hash(data[:half] * 2))"),
-            K=server.arguments(max_data=max_data, max_block=20000),
-            wanted=1,
-            take_skipped=False,
-            half=half,
-        ).report
+    play = Says(ACCEPTED + block(1, zlib.compress(noise * 2), compression=1))
+    same = "got.append(hash(data) == hash(data[:%d] * 2))" % half
+    source = LOOP.replace("got.append(data)", same)
+    report, _ = play_loop(board, play, 1, source, max_data=max_data, max_block=20000)
     assert report["got"] == [True] and not report["skipped"]
 
 
@@ -1115,17 +1076,13 @@ def test_a_message_by_message_bomb_is_stopped(board):
     many = b'{"Document":{"Msg":[' + b'{"n":1},' * 20000 + b'{"n":1}]}}'
     one = b'{"Document":{"Msg":{"n":"' + b"x" * 9000 + b'"}}}'
     spaces = b" " * 1000000
-
-    def play(sock, _):
-        for n, data in enumerate((many, one, spaces)):
-            sock.sendall((b"" if n else ACCEPTED) + block(n, zlib.compress(data), compression=1))
-        sock.sendall(block(9, b'{"Document":{"Msg":{"n":2}}}'))
-        read_exactly(sock, 10)
-
-    with scripted(play) as server:
-        report = board.run(
-            PRELUDE
-            + """
+    packed = [zlib.compress(data) for data in (many, one, spaces)]
+    bombs = b"".join(block(n, data, compression=1) for n, data in enumerate(packed))
+    with scripted(Says(ACCEPTED + bombs + block(9, b'{"Document":{"Msg":{"n":2}}}'))) as server:
+        report = (
+            Device(board, server, max_data=8192)
+            .run(
+                """
 counts = []
 skipped = []
 def callback(messages):
@@ -1139,10 +1096,11 @@ session.on_skip = lambda number, size, why: skipped.append(number)
 run(lambda: counts, client, 60)
 report(counts=counts, skipped=skipped)
 """,
-            timeout=90,
-            heap="200k",
-            K=server.arguments(max_data=8192),
-        ).report
+                timeout=90,
+                heap="200k",
+            )
+            .report
+        )
     assert report == {"counts": [1], "skipped": [0, 1, 2]}
 
 
@@ -1150,12 +1108,8 @@ def test_pain_14_no_memory_for_a_block(board):
     """Larger than the heap, though allowed: passed over, reported, and the session goes on."""
     if board.name == "cpython":
         pytest.skip("CPython's heap has no end")
-
-    def play(sock, _):
-        sock.sendall(ACCEPTED + block(1, bytes(1000000)))
-        sock.sendall(block(2, zlib.compress(bytes(400000)), compression=1) + block(3, b"good"))
-        read_exactly(sock, 10)
-
+    packed = block(2, zlib.compress(bytes(400000)), compression=1)
+    play = Says(ACCEPTED + block(1, bytes(1000000)) + packed + block(3, b"good"))
     report, _ = play_loop(board, play, 1, heap="300k", max_block=1 << 21, max_data=1 << 21)
     assert report["got"] == ["good"]
     assert [(entry[0], entry[2]) for entry in report["skipped"]] == [
@@ -1179,9 +1133,8 @@ def test_pain_25_noise_instead_of_an_answer(board, name):
     def play(sock, number):
         if number == 0:
             sock.sendall(NOISE[name])
-            return
-        sock.sendall(ACCEPTED + block(1, b"good"))
-        read_exactly(sock, 10)
+        else:
+            good(sock, number)
 
     report, server = play_loop(board, play, 1)
     assert report["got"] == ["good"] and len(report["downs"]) == 1
@@ -1202,12 +1155,10 @@ def test_pain_25_noise_in_mid_stream(board, noise):
     """What can't be a message ends the connection; nothing of it is swallowed for ever."""
 
     def play(sock, number):
-        sock.sendall(ACCEPTED)
         if number == 0:
-            sock.sendall(noise)
+            sock.sendall(ACCEPTED + noise)
             read_exactly(sock, 1)
-        sock.sendall(block(1, b"good"))
-        read_exactly(sock, 10)
+        good(sock, number)
 
     report, server = play_loop(board, play, 1)
     assert report["got"] == ["good"] and len(report["downs"]) == 1
@@ -1218,10 +1169,10 @@ def test_pain_25_noise_in_mid_stream(board, noise):
 
 def test_pain_22_the_end_of_the_stream_is_seen(board):
     def play(sock, number):
-        sock.sendall(ACCEPTED)
         if number == 2:
-            sock.sendall(block(1, b"good"))
-            read_exactly(sock, 10)
+            good(sock, number)
+        else:
+            sock.sendall(ACCEPTED)
 
     report, server = play_loop(board, play, 1)
     assert len(server.requests) == 3
@@ -1241,14 +1192,12 @@ def test_pain_01_a_server_that_falls_silent(board, first):
         if number == 0:
             sock.sendall(first)
             ended.wait(30)
-            return
-        sock.sendall(ACCEPTED + block(1, b"good"))
-        read_exactly(sock, 10)
+        else:
+            good(sock, number)
 
     with scripted(play) as server:
-        program = board.start(
-            PRELUDE
-            + """
+        program = Device(board, server, timeout=1).start(
+            """
 got = []
 longest = 0
 session = client.create_session(got.append, 5)
@@ -1261,8 +1210,7 @@ while not session.error:
 report(text=str(session.error), longest=longest)
 run(lambda: got, client)
 report(got=len(got))
-""",
-            K=dict(server.arguments(), timeout=1),
+"""
         )
         report = program.next_report()
         ended.set()
@@ -1273,11 +1221,10 @@ report(got=len(got))
 
 def test_a_quiet_server_is_dialled_anew_after_max_idle(board):
     def play(sock, number):
-        sock.sendall(ACCEPTED)
         if number == 1:
-            sock.sendall(block(1, b"good"))
-            read_exactly(sock, 10)
+            good(sock, number)
         else:
+            sock.sendall(ACCEPTED)
             with contextlib.suppress(EOFError):
                 read_exactly(sock, 1)
 
@@ -1291,9 +1238,8 @@ def test_refused_sessions_tell_why_and_go_on_trying(board, status):
     def play(sock, number):
         if number < 2:
             sock.sendall(b"\0\x02\0\0\0\x04" + status.to_bytes(2, "big") + b"\0\x01")
-            return
-        sock.sendall(ACCEPTED + block(1, b"good"))
-        read_exactly(sock, 10)
+        else:
+            good(sock, number)
 
     report, server = play_loop(board, play, 1)
     assert report["got"] == ["good"]
@@ -1307,9 +1253,10 @@ def test_refused_by_the_service(board, digi):
     """403 for a wrong password, 400 for an unknown monitor and one that isn't tcp."""
     http_one = digi.make(TransportType="http", TransportUrl="http://127.0.0.1:9/")
     one = digi.make()
-    reports = board.run(
-        PRELUDE
-        + """
+    reports = (
+        Device(board, digi)
+        .run(
+            """
 def attempt(client, monitor):
     session = client.create_session(print, monitor)
     run(lambda: session.error, client)
@@ -1321,26 +1268,22 @@ attempt(client, http_one)
 K["password"] = "wrong"
 attempt(push_client(**K), one)
 """,
-        K=digi.arguments(),
-        unknown=99,
-        http_one=http_one,
-        one=one,
-    ).reports
+            unknown=99,
+            http_one=http_one,
+            one=one,
+        )
+        .reports
+    )
     assert seen(reports, "status") == [400, 400, 403]
     assert set(seen(reports, "name")) == {"MonitorError"}
 
 
 # Pauses are read off a clock that moves by exactly as long as the client pauses.
-PAUSES = (
-    """
-import sys
+PAUSES = """
 import idigi_monitor_api
 from digi_clock import Clock, Highest
 idigi_monitor_api.os = Highest
 idigi_monitor_api.time = clock = Clock()
-"""
-    + PRELUDE
-    + """
 session = client.create_session(print, 5)
 session.backoff_ms = 1000
 session.backoff_max_ms = 10000
@@ -1354,24 +1297,16 @@ report(
     pauses=[ends[n] - ends[n - 1] - held for n in range(1, len(ends))], error=str(session.error)
 )
 """
-)
+
+
+def pauses(board, server, held, **arguments):
+    device = Device(board, server, threads=False, **arguments)
+    return device.run(PAUSES, before_lib=DOUBLES, held=held).report
 
 
 def test_backoff_doubles_up_to_its_limit_with_full_jitter(board):
     """Nobody there: the ceilings of the pauses, seen through a random number at its highest."""
-    report = board.run(
-        PAUSES,
-        K={
-            "username": "u",
-            "password": "p",
-            "hostname": "127.0.0.1",
-            "secure": False,
-            "push_port": 9,
-            "threads": False,
-        },
-        before_lib=DOUBLES,
-        held=0,
-    ).report
+    report = pauses(board, NOBODY, 0, push_port=9)
     assert report["pauses"] == pytest.approx([1000, 2000, 4000, 8000, 10000, 10000], abs=1)
     assert "can't connect to 127.0.0.1:9" in report["error"]
 
@@ -1383,9 +1318,7 @@ def test_backoff_starts_anew_only_after_a_connection_that_held(board, held):
     dialled as seldom as one that isn't there.
     """
     with scripted(lambda sock, number: sock.sendall(ACCEPTED)) as server:
-        report = board.run(
-            PAUSES, K=server.arguments(threads=False), before_lib=DOUBLES, held=held
-        ).report
+        report = pauses(board, server, held)
     doubled = [1000, 2000, 4000, 8000, 10000, 10000]
     wanted = doubled if held < 5000 else [1000] * 6
     assert report["pauses"] == pytest.approx(wanted, abs=1)
@@ -1395,22 +1328,17 @@ def test_pain_29_an_address_counts_once_the_service_has_answered(board):
     """The first one takes TCP and closes; the second one is the service, and is dialled again."""
 
     def serve(sock, number):
-        sock.sendall(ACCEPTED)
         if number == 2:
-            sock.sendall(block(1, b"good"))
-            read_exactly(sock, 10)
+            good(sock, number)
+        else:
+            sock.sendall(ACCEPTED)
 
     with scripted(lambda sock, number: None) as dead:
-        with scripted(serve, "127.0.0.2", dead.port) as good:
-            report = board.run(
-                LOOP,
-                K=dict(dead.arguments(threads=False), hostname=["127.0.0.1", "127.0.0.2"]),
-                wanted=1,
-                take_skipped=False,
-            ).report
-            assert report["got"] == ["good"]
+        with scripted(serve, "127.0.0.2", dead.port) as service:
+            hosts = ["127.0.0.1", "127.0.0.2"]
+            assert loop(board, dead, 1, threads=False, hostname=hosts)["got"] == ["good"]
             assert len(dead.requests) == 1
-            assert len(good.requests) == 3
+            assert len(service.requests) == 3
 
 
 @pytest.mark.parametrize("hostname", ["::1", "[::1]"])
@@ -1429,26 +1357,15 @@ def test_pain_43_ipv6(board, hostname):
     with listener:
         thread = threading.Thread(target=lambda: play(listener.accept()[0], 0), daemon=True)
         thread.start()
-        report = board.run(
-            PRELUDE
-            + """
+        device = Device(board, NOBODY, hostname=hostname, push_port=port, threads=False)
+        report = device.run(
+            """
 session = client.create_session(print, 5)
 run(lambda: session.error, client)
 report(text=str(session.error))
-""",
-            K={
-                "username": "u",
-                "password": "p",
-                "hostname": hostname,
-                "secure": False,
-                "push_port": port,
-                "threads": False,
-            },
+"""
         ).report
     assert "is [::1]:{} a Remote Manager push port".format(port) in report["text"]
-
-
-CHAOS = PRELUDE + program("idigi_chaos")
 
 
 def test_explicit_mode_loses_nothing(board, digi):
@@ -1465,13 +1382,8 @@ def test_explicit_mode_loses_nothing(board, digi):
         BatchDuration=1,
     )
     total = 60
-    program = board.start(
-        CHAOS,
-        K=digi.arguments(),
-        monitor=monitor,
-        total=total,
-    )
-    program.next_report()
+    chaos = Device(board, digi).start(program("idigi_chaos"), monitor=monitor, total=total)
+    chaos.next_report()
     model = digi.monitor(monitor)
     faults = ["cut", "split", "duplicate", "unknown", "stall", "short", "damage"]
     for n in range(total):
@@ -1484,15 +1396,14 @@ def test_explicit_mode_loses_nothing(board, digi):
         time.sleep(0.02)
         if n % 17 == 0:
             digi.cut()
-    assert program.next_report(60)["taken"] == list(range(total))
+    assert chaos.next_report(60)["taken"] == list(range(total))
     digi.wait(lambda: not model.unacked and not model.queue, "all acknowledgements")
 
 
 def test_replay_comes_first_and_says_so(board, digi):
     monitor = digi.make("DataPoint/replay", AutoReplayOnConnect="true")
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 def callback(messages):
     for m in messages:
         report(data=m["DataPoint"]["data"], replay=m.get("replay", False))
@@ -1503,7 +1414,6 @@ session.on_up = lambda: report(up=True)
 session.on_down = lambda e: report(up=False)
 run(lambda: False, client, 60)
 """,
-        K=digi.arguments(),
         monitor=monitor,
     )
     assert program.next_report() == {"up": True}
@@ -1528,9 +1438,8 @@ run(lambda: False, client, 60)
 
 def test_pain_02_one_tls_connection_at_a_time(board, digi):
     """A request's connection is closed before its answer is returned: a session needs the heap."""
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 import sys
 made = client.create_monitor(["DeviceCore"])
 report(made=made)
@@ -1541,7 +1450,6 @@ except MonitorError:
     report(failed=True)
 sys.stdin.readline()
 """,
-        K=digi.arguments(),
     )
     program.next_report()
     digi.wait(lambda: not digi.site.doors, "the end of the connection")
@@ -1560,9 +1468,10 @@ def test_ctrl_c_in_a_callback_leaves_the_session_usable(board):
                 read_exactly(sock, 1)
 
     with scripted(play) as server:
-        report = board.run(
-            PRELUDE
-            + """
+        report = (
+            Device(board, server, threads=False)
+            .run(
+                """
 calls = []
 def callback(data):
     calls.append(data)
@@ -1578,17 +1487,19 @@ except KeyboardInterrupt:
 run(lambda: len(calls) == 2, client)
 report(error=type(session.error).__name__)
 """,
-            K=server.arguments(threads=False),
-        ).reports
+            )
+            .reports
+        )
     assert report == [{"interrupted": 1}, {"error": "KeyboardInterrupt"}]
 
 
 @pytest.mark.parametrize("platform, wanted", [("rp2", False), ("esp32", True), ("linux", True)])
 def test_which_boards_get_a_thread(board, platform, wanted):
     """Not the Pico: its second core can't use the network. threads=True overrides that."""
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, NOBODY)
+        .run(
+            """
 import idigi_monitor_api
 class Sys:
     pass
@@ -1596,9 +1507,10 @@ Sys.platform = platform
 idigi_monitor_api.sys = Sys
 report(default=push_client(**K).threads, told=push_client(threads=True, **K).threads)
 """,
-        K={"username": "u", "password": "p", "hostname": "127.0.0.1", "secure": False},
-        platform=platform,
-    ).report
+            platform=platform,
+        )
+        .report
+    )
     assert report == {"default": wanted, "told": True}
 
 
@@ -1738,9 +1650,10 @@ def test_nothing_is_allocated_while_idle(board, digi, secure):
     if board.name == "cpython":
         pytest.skip("only MicroPython can tell")
     monitors = [digi.make(), digi.make()]
-    report = board.run(
-        PRELUDE
-        + """
+    report = (
+        Device(board, digi, secure=secure)
+        .run(
+            """
 import gc
 sessions = [client.create_session(print, m) for m in monitors]
 run(lambda: all(s.is_connected() for s in sessions), client)
@@ -1753,9 +1666,10 @@ for n in range(1000):
     client.do_next(0)
 report(allocated=gc.mem_alloc() - before)
 """,
-        K=digi.arguments(secure),
-        monitors=monitors,
-    ).report
+            monitors=monitors,
+        )
+        .report
+    )
     assert report["allocated"] == 0
 
 
@@ -1764,9 +1678,8 @@ def test_a_session_lives_in_little_memory(board, digi):
     if board.name == "cpython":
         pytest.skip("only MicroPython can tell")
     monitor = digi.make(Compression="zlib", BatchSize=115, BatchDuration=60, AckOption="explicit")
-    program = board.start(
-        PRELUDE
-        + """
+    program = Device(board, digi).start(
+        """
 session = client.create_session(lambda data: report(size=len(data)) or True, monitor)
 session.on_skip = lambda *args: report(skipped=args)
 run(session.is_connected, client)
@@ -1774,7 +1687,6 @@ report(up=True)
 run(lambda: False, client, 30)
 """,
         heap="200k",
-        K=digi.arguments(),
         monitor=monitor,
     )
     program.next_report()
@@ -1786,14 +1698,12 @@ run(lambda: False, client, 30)
 
 
 def test_pain_20_the_password_is_in_no_text(board, digi):
-    done = board.run(
-        PRELUDE
-        + """
+    done = Device(board, digi).run(
+        """
 session = client.create_session(print, 99)
 run(lambda: session.error, client)
 report(text=repr(session.error) + str(session.error) + repr(session) + repr(client))
 """,
-        K=digi.arguments(),
     )
     assert SECRET not in done.out + done.err
 

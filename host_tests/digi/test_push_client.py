@@ -16,11 +16,9 @@ import push_client
 import pytest
 import workshop
 from workshop import processes
-from digi_rig import PASSWORD, USER, digi, shared  # noqa: F401
+from digi_rig import PASSWORD, USER
 from hypothesis import given
 from hypothesis import strategies as st
-
-# ruff: noqa: F811 (the fixtures above are what the tests' arguments are)
 
 TOOL = workshop.ROOT / "tools" / "push_client.py"
 # From the document of 2012: option, default.

@@ -18,12 +18,19 @@ from localcloud import pki, store, web
 from localcloud.digi import Digi, check_fields, pack_block
 from localcloud.kept import NOWHERE
 from localcloud_rig import Control
+from device_program import program
 from waiting import until
 
 USER = "alice"
 PASSWORD = "s3cret \u00fc&<>"  # more bytes than characters, and what XML minds
 
 ACCEPTED = bytes.fromhex("00020000000400c80001")
+
+
+def credentials(**more):
+    """For push_client(**...): of a server without TLS on this computer."""
+    given = {"username": USER, "password": PASSWORD, "hostname": "127.0.0.1", "secure": False}
+    return dict(given, **more)
 
 
 def connect_request(monitor_id, user=USER, password=PASSWORD):
@@ -88,7 +95,7 @@ class Cloud(serving.Cloud):
             given.update(ca_certs=self.ca, port=self.https_port, push_port=self.push_tls_port)
         else:
             given.update(port=self.http_port, push_port=self.push_port)
-        return dict(given, timeout=5, **more)
+        return dict(given, **dict({"timeout": 5}, **more))
 
     def make(self, topics="DataPoint", **fields):
         """A monitor made without HTTP; its id. fields without "mon": BatchSize=1."""
@@ -223,8 +230,7 @@ class Script:
         self._thread.start()
 
     def arguments(self, **more):
-        given = {"username": USER, "password": PASSWORD, "hostname": "127.0.0.1", "secure": False}
-        return dict(given, push_port=self.port, timeout=5, **more)
+        return credentials(**dict({"push_port": self.port, "timeout": 5}, **more))
 
     def _serve(self):
         while not self._ended:
@@ -317,8 +323,7 @@ class WebServer:
         self.thread.start()
 
     def arguments(self, **more):
-        given = {"username": USER, "password": PASSWORD, "hostname": "127.0.0.1", "secure": False}
-        return dict(given, port=self.server.server_address[1], timeout=5, **more)
+        return credentials(**dict({"port": self.server.server_address[1], "timeout": 5}, **more))
 
 
 @contextlib.contextmanager
@@ -330,6 +335,28 @@ def answering(*answers):
         server.server.shutdown()
         server.thread.join()
         server.server.server_close()
+
+
+class NOBODY:
+    """In the place of a server, for a Device that is to reach none."""
+
+    arguments = staticmethod(credentials)
+
+
+class Device(serving.Device):
+    """
+    Device programs with a push_client, `client`, of a Cloud, a Script, a WebServer or NOBODY.
+    options: more of its arguments, or others.
+    """
+
+    prelude = program("digi_rig_client")
+
+    def __init__(self, board, rig, **options):
+        super().__init__(board, rig)
+        self.options = options
+
+    def values(self, **values):
+        return dict(values, K=self.rig.arguments(**self.options))
 
 
 class Answer:
