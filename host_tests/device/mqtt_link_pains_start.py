@@ -22,7 +22,11 @@ class Clock:
         mqtt_link.ticks_ms = lambda: self.now % period
         mqtt_link.ticks_add = lambda a, b: (a + b) % period
         mqtt_link.ticks_diff = self.diff
-        mqtt_link.sleep_ms = self.sleep
+        mqtt_link.sleep_ms = self.sleep_ms = self.sleep
+        # What a built link loads when it is called finds its time as a module.
+        self.ticks_ms, self.ticks_add = mqtt_link.ticks_ms, mqtt_link.ticks_add
+        self.ticks_diff = self.diff
+        sys.modules["time"] = self
     def diff(self, a, b):
         return (a - b + self.period // 2) % self.period - self.period // 2
     def sleep(self, ms):

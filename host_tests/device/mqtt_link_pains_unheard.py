@@ -36,9 +36,9 @@ up = link.is_connected()
 # And where the broker answers, everything arrives.
 stream.answers = True
 if pings:
-    stream._say(0xD0, b"")
+    stream.say(0xD0, b"")
 for packet in [one for one in stream.packets if one[0] & 0xF0 == 0x30]:
-    stream._answer(packet[0], packet[1])
+    stream.answer(packet[0], packet[1])
 run(link, lambda: not link.inflight and not stream.output)
 before = len(stream.received)
 sent = 0

@@ -65,12 +65,12 @@ stream = BrokerStream()
 stream.answers = False
 link = make(stream)
 stream.answers = True
-say = stream._say
+say = stream.say
 def refuse(op, body):
     if op == 0x90 and len(body) == 10:  # the first eight, of twelve
         body = body[:4] + bytes((0x80,)) + body[5:]
     say(op, body)
-stream._say = refuse
+stream.say = refuse
 pid = link.subscribe([("down/%d" % i, 1) for i in range(12)])
 run(link, lambda: count(link, "ack"))
 run(link, lambda: False, 20)
@@ -172,11 +172,11 @@ stream.answers = False
 pid = link.subscribe("down/x", 1)
 for i in range(60):  # retained messages go before the answer, for three seconds
     clock.now += 50
-    stream._say(0x30, b"\\0\\1r" + bytes(20))
+    stream.say(0x30, b"\\0\\1r" + bytes(20))
     link.do_next()
 up = link.is_connected()
 asked = [body for op, body in stream.packets if op == 0x82][0]
-stream._say(0x90, asked[:2] + b"\\1")
+stream.say(0x90, asked[:2] + b"\\1")
 run(link, lambda: count(link, "ack"), 20)
 acks = count(link, "ack")
 link.subscribe("down/y", 1)
@@ -309,7 +309,7 @@ def test_pain_36_an_ill_formed_topic_from_the_broker_ends_the_connection(board, 
 stream = BrokerStream()
 link = make(stream)
 link.connect()
-stream._say(0x32, bytes((0, len(topic))) + topic + b"\\0\\7x")
+stream.say(0x32, bytes((0, len(topic))) + topic + b"\\0\\7x")
 run(link, lambda: not link.is_connected(), 5)
 report(messages=count(link, "message"), down=count(link, "down"))
 """,
@@ -323,8 +323,8 @@ def test_a_connack_with_reserved_flags_is_refused(board):
         board,
         """
 stream = BrokerStream()
-say = stream._say
-stream._say = lambda op, body: say(op, b"\\2\\0" if op == 0x20 else body)
+say = stream.say
+stream.say = lambda op, body: say(op, b"\\2\\0" if op == 0x20 else body)
 report(said=said(make(stream).connect))
 """,
     )
@@ -419,8 +419,8 @@ def test_pain_71_puback_settles_a_qos_2_message_and_is_told_once(board):
         board,
         """
 stream = BrokerStream()
-say = stream._say
-stream._say = lambda op, body: say(0x40 if op == 0x50 else op, body)
+say = stream.say
+stream.say = lambda op, body: say(0x40 if op == 0x50 else op, body)
 link = make(stream)
 link.connect()
 link.publish("up", "x", qos=2)
@@ -446,8 +446,8 @@ def test_pain_49_a_refusal_names_all_likely_causes(board, code, words):
         board,
         """
 stream = BrokerStream()
-say = stream._say
-stream._say = lambda op, body: say(op, bytes((0, code)) if op == 0x20 else body)
+say = stream.say
+stream.say = lambda op, body: say(op, bytes((0, code)) if op == 0x20 else body)
 report(said=said(make(stream).connect))
 """,
         code=code,
@@ -677,7 +677,7 @@ link.connect()
 stream.room = 0
 link.publish("up", "stuck")  # holds up what follows
 pid = link.publish("up", "x", qos=1)
-stream._say(0x40, bytes((pid >> 8, pid & 255)))
+stream.say(0x40, bytes((pid >> 8, pid & 255)))
 run(link, lambda: False, 5)
 early = count(link, "ack")
 stream.room = 1 << 30

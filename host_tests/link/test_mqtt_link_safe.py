@@ -207,7 +207,7 @@ early = [body for op, body in stream.packets if b"up/new" in body]
 stream.answers = True
 for op, body in stream.packets:
     if op & 0xF0 == 0x30:
-        stream._answer(op, body)
+        stream.answer(op, body)
 start = time.ticks_ms()
 over = False
 while not over and time.ticks_diff(time.ticks_ms(), start) < 30000:

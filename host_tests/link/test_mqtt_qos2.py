@@ -62,7 +62,7 @@ ids = [link.publish("up", str(i), qos=2) for i in range(4)]
 said = []
 def pubrec(pid):
     before = len(stream.packets)
-    stream._say(0x50, bytes((pid >> 8, pid & 255)))
+    stream.say(0x50, bytes((pid >> 8, pid & 255)))
     run(link, lambda: False, 3)
     said.append([body[0] << 8 | body[1] for op, body in stream.packets[before:] if op == 0x62])
 for i in (1, 3, 0, 2):
@@ -80,7 +80,7 @@ def test_a_broker_without_the_session_settles_what_it_had_confirmed(board):
         """
 stream.answers = False
 ids = [link.publish("up", str(i), qos=2) for i in range(3)]
-stream._say(0x50, bytes((ids[0] >> 8, ids[0] & 255)))
+stream.say(0x50, bytes((ids[0] >> 8, ids[0] & 255)))
 run(link, lambda: False, 3)
 stream.answers = True
 stream.filters = []  # so it has no session any more

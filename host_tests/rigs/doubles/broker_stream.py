@@ -162,14 +162,15 @@ class BrokerStream(Counter):
     def _publish(self, message, again):
         pid, topic, payload, qos, released = message
         if released:
-            self._say(0x62, bytes((pid >> 8, pid & 255)))
+            self.say(0x62, bytes((pid >> 8, pid & 255)))
             return
         body = bytes((0, len(topic))) + topic
         if qos:
             body += bytes((pid >> 8, pid & 255))
-        self._say(0x30 | qos << 1 | again << 3, body + payload)
+        self.say(0x30 | qos << 1 | again << 3, body + payload)
 
-    def _say(self, op, body):
+    def say(self, op, body):
+        """A packet for the link."""
         head = bytearray((op,))
         n = len(body)
         while n > 127:
@@ -206,13 +207,14 @@ class BrokerStream(Counter):
                 self.ended = True
                 return
             if self.answers:
-                self._answer(op, body)
+                self.answer(op, body)
 
     def _bad(self, why, data):
         self.corrupt.append((why, bytes(data[:20])))
         self.ended = True
 
-    def _answer(self, op, body):
+    def answer(self, op, body):
+        """What the broker does about a packet of the link's."""
         kind = op & 0xF0
         if not self.greeted:
             if op != 0x10 or body[:7] != b"\0\4MQTT\4":
@@ -224,7 +226,7 @@ class BrokerStream(Counter):
                 self.filters = []
                 self.to_send = []
                 self.qos2 = []
-            self._say(0x20, bytes((bool(present), 0)))
+            self.say(0x20, bytes((bool(present), 0)))
             for message in self.to_send:
                 self._publish(message, True)
         elif kind == 0x30:
@@ -234,7 +236,7 @@ class BrokerStream(Counter):
         elif op == 0x82 or op == 0xA2:
             self._on_subscribe(op, body)
         elif op == 0xC0 and not body:
-            self._say(0xD0, b"")
+            self.say(0xD0, b"")
         elif op == 0xE0 and not body:
             self.ended = True
         else:
@@ -259,7 +261,7 @@ class BrokerStream(Counter):
                     if qos == 2:
                         self.qos2.remove(pid)
                     raise
-            self._say(0x40 if qos == 1 else 0x50, pid)
+            self.say(0x40 if qos == 1 else 0x50, pid)
         else:
             self.received.append((topic, body[end:], 0))
             self.on_message(topic, body[end:], 0)
@@ -268,13 +270,13 @@ class BrokerStream(Counter):
         if op == 0x62:
             if body in self.qos2:
                 self.qos2.remove(body)
-            self._say(0x70, body)
+            self.say(0x70, body)
             return
         for message in self.to_send:
             if message[0] == pid:
                 if op == 0x50:
                     message[4] = True
-                    self._say(0x62, body)
+                    self.say(0x62, body)
                 elif op == (0x40 if message[3] == 1 else 0x70):
                     self.to_send.remove(message)
                     self.on_taken(message)
@@ -296,7 +298,7 @@ class BrokerStream(Counter):
                     self.filters = self.filters + [name]
             elif name in self.filters:
                 self.filters = [one for one in self.filters if one != name]
-        self._say(0x90 if op == 0x82 else 0xB0, body[:2] + codes)
+        self.say(0x90 if op == 0x82 else 0xB0, body[:2] + codes)
 
 
 def make(stream, **options):
