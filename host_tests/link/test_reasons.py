@@ -41,16 +41,12 @@ report(said=reasons.tls(error, "h", True))
 
 
 def test_it_is_let_go_of_and_short_words_stand_in_when_it_can_not_be_loaded(board, tmp_path):
-    (tmp_path / "reasons.py").write_text("raise MemoryError\n")
     source = """
 import sys
 import netstream
-said = [netstream.reason("short", "no_socket")]
-kept = "reasons" in sys.modules
-sys.path.insert(0, full)
-said.append(netstream.reason("short", "no_socket"))
-report(said=said, kept=kept)
+report(said=netstream.reason("short", "no_socket"), kept="reasons" in sys.modules)
 """
-    report = board.run(source, full=tmp_path).report
-    assert report["said"][0].startswith("no socket is free: ") and report["said"][1] == "short"
-    assert not report["kept"]
+    report = board.run(source).report
+    assert report["said"].startswith("no socket is free: ") and not report["kept"]
+    (tmp_path / "reasons.py").write_text("raise MemoryError\n")
+    assert board.run(source, before_lib=(tmp_path,)).report["said"] == "short"
