@@ -24,10 +24,13 @@ import signal
 import subprocess
 import sys
 
+import services
 import workshop
 
-# Where the clients' tests are.
-BUILT_ROOMS = ("link", "ibm", "azure", "teamviewer", "digi")
+# Where the clients' tests are: a service's room has its name.
+BUILT_ROOMS = [
+    one.name for one in services.SERVICES if (workshop.ROOT / "host_tests" / one.name).is_dir()
+]
 # Each client's main flows, by its public face alone: what every change passes on built files, too.
 BUILT_MAIN = (
     "link/test_mqtt_link_tls.py",

@@ -212,8 +212,13 @@ THEIRS = {
 
 
 def tracked():
+    """Git's list with the files that are to be added; in a copy without git what lies there."""
     done = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     if done.returncode == 0:
         return done.stdout.split("\n")
@@ -343,16 +348,13 @@ def test_options_of_the_local_cloud():
     assert named == known
 
 
-def test_the_ready_line():
-    """The page's table has each key of the line's parts, none that isn't there."""
+def test_the_ready_line(cloud):
+    """The page's table has each key of the line, none that isn't there."""
     text = (ROOT / "docs" / "localcloud.md").read_text(encoding="utf-8")
     table = text[text.index("## The ready line") : text.index("## Options")]
     rows = re.findall(r"^\| (`.*?) \| (.*) \|$", table, re.M)
     named = {key for keys, _ in rows for key in re.findall(r"`(\w+)`", keys)}
-    assert named == {
-        "ready", "ca_pem", "ca_der", "mqtt", "http", "control", "ibm", "azure", "teamviewer",
-        "digi",
-    }  # fmt: skip
+    assert named == set(cloud) - {"state"}  # that one is the fixture's
 
 
 def test_the_ready_line_s_parts(cloud):
@@ -373,6 +375,25 @@ def test_paths_of_the_control_side():
     assert len(rows) > 10
     for path in rows:
         assert web.CONTROL + path in served, path
+
+
+def test_settings_of_cloud_py():
+    """The table of settings has a row for each service, with each key in its role's column."""
+    tree = ast.parse((workshop.LIB / "cloud_settings.py").read_text(encoding="utf-8"))
+    (schema,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "_SERVICES"
+    ]
+    text = (ROOT / "docs" / "cloud.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.* \| .*) \|$", text, re.M))
+    for service, roles in zip(schema.keys, schema.values):
+        assert service.value in rows, service.value
+        columns = dict(zip(("Device", "Watcher"), rows[service.value].split(" | ")))
+        for role, (_, kinds, _) in ((k.value, v.elts) for k, v in zip(roles.keys, roles.values)):
+            for key in kinds.keys:
+                if "the same" not in columns[role]:
+                    assert "`%s`" % key.value in columns[role], (service.value, role, key.value)
 
 
 # --- calls, in the pages' tables ---

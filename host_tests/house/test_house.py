@@ -27,9 +27,15 @@ OF_MICROPYTHON = set(
 
 
 def tracked():
-    """The project's files: git's list, or in a copy without git what lies there."""
+    """
+    The project's files: git's list with those that are to be added, or in a copy without git what
+    lies there.
+    """
     done = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=workshop.ROOT, stdout=subprocess.PIPE, text=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=workshop.ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode == 0:
         paths = [workshop.ROOT / name for name in done.stdout.split("\0") if name]
@@ -202,7 +208,7 @@ def test_every_module_has_its_test():
             stem = "test_ibmiotf_init"
         if not any(test == stem + ".py" or test.startswith(stem + "_") for test in tests):
             missing.append(module)
-    assert not missing
+    assert not missing, "each needs a file test_<module>.py, or test_<module>_….py, in some room"
 
 
 # --- how tests reach what they test ---

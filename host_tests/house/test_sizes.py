@@ -64,6 +64,13 @@ def test_what_is_over_a_ceiling_is_told():
     assert len(told) == 2 and "iotc, file" in told[0] and "iotc, heap" in told[1]
 
 
+def test_a_client_without_a_ceiling_is_told_what_to_do():
+    rows = [("acme", 14000, 19000, 35000, 27000)]
+    (told,) = sizes.over(rows)
+    assert "acme" in told and "BUDGETS" in told and "14,000" in told
+    assert "acme" in list(sizes.budgets(rows))[1]
+
+
 def test_what_is_loaded_on_demand_is_small():
     found = sizes.seldom(outputs.Builder())
     large = {

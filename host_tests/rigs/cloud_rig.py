@@ -17,7 +17,6 @@ from serving import Refusing  # noqa: F401 (for those who have a Place)
 from workshop import processes
 from waiting import until
 
-DEVICES = ("azure", "ibm", "mqtt", "teamviewer")
 WATCHERS = ("ibm", "mqtt", "digi")
 
 
@@ -80,10 +79,16 @@ class Place:
 
     messages(): [(name, fields)] in the order of arrival. reported(): dict. command(name, args):
     (status, answer). set(name, value). accepted(name, value): whether the device took a setting.
+
+    A new service is a class here and its place in PLACES: that makes the contract's tests run on
+    it. Every service has messages with names, and reports.
     """
 
     service = None
     has = ("command", "setting", "report")
+    wrong = None  # settings that the service refuses
+    told = ""  # a word that the refusal's text has
+    lets_all_in = False  # True: it is the device that refuses the service
 
     def __init__(self, world, name, folder):
         self.world = world
@@ -113,6 +118,7 @@ class Place:
 
 class Azure(Place):
     service = "azure"
+    wrong = {"key": "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="}
 
     def _make(self):
         azure = self.world.ready["azure"]
@@ -158,6 +164,8 @@ class Azure(Place):
 class Ibm(Place):
     service = "ibm"
     has = ("command", "report")
+    wrong = {"token": "not-the-token"}
+    told = "token"
 
     def _make(self):
         ibm = self.world.ready["ibm"]
@@ -211,6 +219,8 @@ class Ibm(Place):
 
 class Mqtt(Place):
     service = "mqtt"
+    wrong = {"password": "not-the-password"}
+    told = "refused"
 
     def _make(self):
         self.settings.update(
@@ -260,9 +270,12 @@ class Mqtt(Place):
 class TeamViewer(Place):
     service = "teamviewer"
     has = ("report",)
+    told = "ca"
+    lets_all_in = True
 
     def _make(self):
         agent = self.world.ready["teamviewer"]
+        self.wrong = {"ca": self.world.ready["ca_der"]}
         self.line = self.world.agent_line
         self.before = {one["id"] for one in self.connectors()}
         self.settings.update(
@@ -341,7 +354,8 @@ def watcher_settings(world, service):
     return dict(settings, service=service, host="localhost", ca=ready["ca_der"])
 
 
-PLACES = {"azure": Azure, "ibm": Ibm, "mqtt": Mqtt, "teamviewer": TeamViewer}
+PLACES = {one.service: one for one in (Azure, Ibm, Mqtt, TeamViewer)}
+DEVICES = tuple(PLACES)
 
 
 def _json(body):

@@ -60,9 +60,9 @@ def part_names(text):
 def make_parser(parts):
     parser = argparse.ArgumentParser(
         prog="python3 tools/localcloud",
-        description="The service sides of IBM, Azure, TeamViewer and Digi on this machine. When "
-        "all is ready one line of JSON on stdout holds every port, credential and file that a "
-        "client needs. Ctrl-C ends it.",
+        description="The service sides of %s on this machine. When all is ready one line of JSON "
+        "on stdout holds every port, credential and file that a client needs. Ctrl-C ends it."
+        % ", ".join(part.title for part in parts),
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"

@@ -52,7 +52,7 @@ def ports(parts):
 
 def load_parts():
     """The Part classes of all services."""
-    return [importlib.import_module("." + name, __package__).Part for name in PARTS]
+    return [importlib.import_module("." + name + ".part", __package__).Part for name in PARTS]
 
 
 class Cloud:
