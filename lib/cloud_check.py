@@ -112,8 +112,8 @@ def _key(key, found):
 
 
 def _places(given):
-    # [(host, port, name in the certificate)] of what will be dialled first. One branch a service,
-    # none of which knows of the others: a table that needs some arithmetic.
+    # [(host, port, name in the certificate)] of what will be dialled first. A service with an MQTT
+    # broker at `host` and `port` needs no branch of its own.
     service = given["service"]
     secure = bool(given["ca"])
     for key in ("host", "server"):
@@ -125,16 +125,16 @@ def _places(given):
         name = "global.azure-devices-provisioning.net"
         host, _, port = (given.get("server") or name + ":8883").rpartition(":")
         return [(host, int(port), name)]
-    if service in ("ibm", "mqtt"):
-        return [(given["host"], given.get("port") or (8883 if secure else 1883), given["host"])]
     if service == "teamviewer":
         # Without its certificate an agent ends the handshake: only the way there can be seen.
         return [(given["host"], given[port], None) for port in ("provision_port", "port")]
-    host = given.get("host") or "remotemanager.digi.com"
-    return [
-        (host, given.get("port") or (443 if secure else 80), host),
-        (host, given.get("push_port") or (3201 if secure else 3200), host),
-    ]
+    if service == "digi":
+        host = given.get("host") or "remotemanager.digi.com"
+        return [
+            (host, given.get("port") or (443 if secure else 80), host),
+            (host, given.get("push_port") or (3201 if secure else 3200), host),
+        ]
+    return [(given["host"], given.get("port") or (8883 if secure else 1883), given["host"])]
 
 
 def _way(given, found, wait):
