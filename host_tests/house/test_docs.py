@@ -206,7 +206,7 @@ def run_example(page, number, expected, cloud, tmp_path):
 MODULES = packages.modules()
 # Files of the reader's, or of other projects.
 THEIRS = {
-    "example.py", "boot.py", "settings.py", "main.py", "names.json",
+    "example.py", "boot.py", "check.py", "settings.py", "main.py", "names.json",
     "device.json", "secret.json", "metrics.json", "readings.py", "readings.csv",
 }  # fmt: skip
 
