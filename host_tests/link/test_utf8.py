@@ -1,12 +1,11 @@
 """lib/utf8.py: what counts as a text is what CPython's strict decoder takes, less NUL."""
 
 import itertools
-import os
 
-import pytest
+from board_rig import not_built
 
 # The build joins it into the files that use it, under a name of its own choice.
-pytestmark = pytest.mark.skipif("PICOLINK_BUILT" in os.environ, reason="no file of its own there")
+pytestmark = not_built("no file of its own there")
 
 PROGRAM = """
     import utf8

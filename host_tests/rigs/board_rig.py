@@ -62,6 +62,11 @@ class Run:
         return "rc {}\n--- stdout\n{}\n--- stderr\n{}".format(self.rc, self.out, self.err)
 
 
+def not_built(reason):
+    """A mark for a test that can't speak to what tools/build.py makes."""
+    return pytest.mark.skipif(bool(os.environ.get("PICOLINK_BUILT")), reason=reason)
+
+
 # What a program says that reached for a private name, where tools/build.py has changed those.
 _PRIVATE = re.compile(r"has no attribute '_[a-z]\w*'|no module named '(iotc_wire|iotc_dps)'")
 

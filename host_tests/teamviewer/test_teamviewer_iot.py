@@ -685,7 +685,8 @@ c.listen_live_data(sensor)
 c.create_metric({"metrics": [{"matchingId": "1", "name": "n", "valueType": "bool"}]}, sensor)
 loaded = []
 def spy(name):
-    loaded.append(name)
+    if not name.startswith("picolink_calls"):  # as built, the calls themselves
+        loaded.append(name)
     return load(name)
 load, teamviewer_iot.load_once = teamviewer_iot.load_once, spy
 metric = json.loads(drive(c)[0]["msg"])[0]["metricId"]

@@ -8,6 +8,7 @@ import json
 
 import teamviewer_iot  # noqa: F401 (first: as built, its file holds the link that it uses)
 import mqtt_link
+import netstream
 from broker_stream import BrokerStream
 
 
@@ -19,8 +20,10 @@ class Agent(BrokerStream):
         self.base = base
 
     def take_over(self):
-        mqtt_link.NetStream = lambda *given: self
-        mqtt_link.tls_context = lambda *given: None
+        # As built, the link takes them from netstream when it is made.
+        for module in (mqtt_link, netstream):
+            module.NetStream = lambda *given: self
+            module.tls_context = lambda *given: None
 
     def takes(self, topic):
         return topic.startswith(self.base)
