@@ -14,6 +14,7 @@ from pathlib import Path
 import build
 import hypothesis
 import pytest
+import services
 import workshop
 from board import emulator
 from board_rig import Board, BoardLwip, show
@@ -122,8 +123,21 @@ def make_board():
     return Board
 
 
+@pytest.fixture
+def own_build_first(request, monkeypatch):
+    """
+    With --built: a client finds the files that were built with it, as on a board. Those of other
+    services, further back on the path, have some of the same names.
+    """
+    builds = os.environ.get("PICOLINK_BUILT", "").split(":")
+    own = {one.imports[0] for one in services.SERVICES if one.name == request.path.parent.name}
+    builds.sort(key=lambda build: Path(build).name not in own)
+    if builds != [""]:
+        monkeypatch.setenv("PICOLINK_BUILT", ":".join(builds))
+
+
 @pytest.fixture(params=_interpreters())
-def board(request, tmp_path):
+def board(request, tmp_path, own_build_first):
     """A Board; the test runs once for each interpreter."""
     if request.param == "cpython" and os.environ.get("PICOLINK_BUILT"):
         pytest.skip("what tools/build.py makes is for MicroPython")

@@ -287,7 +287,7 @@ report(id=client.create_monitor(["DeviceCore"]), waits=waits[0])
 def test_throttled_for_too_long_is_an_error(board):
     with answering(*[(429, {}, b"slow down")] * 5) as web:
         report = (
-            Device(board, web)
+            Device(board, web, timeout=3600)
             .run(
                 """
 import sys

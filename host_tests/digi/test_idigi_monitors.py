@@ -30,8 +30,13 @@ def digi(tmp_path_factory):
         yield cloud
 
 
-def run(board, source, server, **values):
-    return board.run(PRELUDE + source, K=server.arguments(), before_lib=DOUBLES, **values)
+# As built the client's clock is the connection's, too: as many looks at it as an answer may need.
+PATIENT = 3600
+
+
+def run(board, source, server, timeout=5, **values):
+    given = server.arguments(timeout=timeout)
+    return board.run(PRELUDE + source, K=given, before_lib=DOUBLES, **values)
 
 
 def test_it_is_not_kept_and_neither_is_rest(board, digi):
@@ -87,6 +92,7 @@ made = client.create_monitor("Job")
 report(made=made, paused=clock.now - before)
 """,
             web,
+            PATIENT,
         ).report
     assert report["made"] == "7"
     assert len(web.requests) == 3
