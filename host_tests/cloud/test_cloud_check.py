@@ -75,14 +75,14 @@ def test_a_ca_that_is_none(board, place, tmp_path):
 def test_an_unset_clock(board, place):
     got = board.run(
         """
-import time
+import sys, time
 class Clock:
     def __getattr__(self, name):
         return getattr(time, name)
     def gmtime(self, at=None):
         return (2000, 1, 1, 0, 0, 7, 5, 1)
-import netstream, cloud_check
-netstream.time = cloud_check.time = Clock()
+sys.modules["time"] = Clock()
+import cloud_check
 report(found=cloud_check.check(SETTINGS))
 """,
         SETTINGS=place.settings,

@@ -1,5 +1,6 @@
 """lib/cloud_seldom.py: what a device does seldom. On MicroPython and on CPython."""
 
+from board_rig import not_built
 from device_program import program
 
 
@@ -73,6 +74,7 @@ answer(lambda name, value: object())
     assert got[4]["error"] is None
 
 
+@not_built("cloud_device is no file of its own there")
 def test_pain_33_no_heap_to_load_a_file_is_no_end(board):
     """What is loaded on demand can fail for want of memory: told, and tried again."""
     got = board.run(program("cloud_device_failing_load")).reports

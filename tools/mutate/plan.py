@@ -8,7 +8,8 @@ TESTS = {
     "mqtt_qos2": "link/test_mqtt_qos2.py link/test_mqtt_link_properties.py"
     " link/test_mqtt_link_safe.py link/test_mqtt_link.py",
     "link_reasons": "link/test_link_reasons.py link/test_mqtt_link_pains.py",
-    "netstream": "link/test_netstream.py link/test_mqtt_link_tls.py",
+    "netstream": "link/test_netstream.py link/test_board_sockets.py link/test_resolver.py"
+    " link/test_mqtt_link_tls.py",
     "websocket_stream": "link/test_websocket_stream.py",
     "rest": "link/test_rest.py",
     "resolver": "link/test_resolver.py",
