@@ -702,9 +702,63 @@ PARTS
 def test_a_function_that_the_table_names_must_be_there():
     tree = ast.parse("class NetStream:\n    def open(self):\n        pass\n")
     with pytest.raises(ValueError, match="tools/building/apart.py"):
-        apart.Resident("netstream", ())(tree)
+        apart.Resident("netstream", {}, ())(tree)
     with pytest.raises(ValueError, match="tools/building/apart.py"):
         apart.Apart("netstream", ("NetStream.close",), {}, ())(tree)
+
+
+@pytest.mark.parametrize(
+    "service, choice",
+    [
+        ("ibm", {}),
+        ("ibm", {"mqtt_link": (("MQTTLink.set_last_will",),)}),
+        (
+            "azure",
+            {"iotc": (("Device.__init__", "Device._link"),), "iotc_wire": (("unquote",),)},
+        ),
+    ],
+    ids=["none", "the link without its constructor", "what stands on the link"],
+)
+def test_any_choice_of_what_is_taken_out_builds_what_works(
+    service, choice, broker, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(apart, "SELDOM", choice)
+    (made,) = build.build([service], tmp_path / "out")
+    program = """
+from mqtt_link import MQTTLink
+link = MQTTLink("choice", HOST, port=PORT, keepalive=30)
+link.set_last_will("a", "b", qos=1)
+link.connect(timeout=20)
+link.publish("a", "b", qos=1)
+link.disconnect(wait_ms=20000)
+print(link.inflight, link.keepalive, link.lw_topic)
+"""
+    if service == "ibm":
+        program += """
+import ibmiotf.device
+options = {"org": "quickstart", "type": "t", "id": "i", "ssl": False, "host": HOST, "port": PORT}
+client = ibmiotf.device.Client(options)
+client.connect()
+print(client.isConnected(), client.clientId)
+"""
+    else:
+        program += """
+import iotc
+device = iotc.Device("scope", "MDEyMzQ1Njc4OTAxMjM0NQ==", "device", 1)
+print(device.setTokenExpiration(60), device.connect(5), "host" in str(device.error))
+"""
+    program = program.replace("HOST", repr(broker.host)).replace("PORT", str(broker.port))
+    out = run(program, [tmp_path / "out" / made.name], tmp_path)
+    said = "True d:quickstart:t:i" if service == "ibm" else "0 1 True"
+    assert out.splitlines() == ["0 30 b'a'", said]
+
+
+def test_a_property_can_t_be_taken_out():
+    tree = ast.parse("class A:\n    @property\n    def b(self):\n        return 1\n")
+    with pytest.raises(ValueError, match="A.b is more than a function"):
+        resident = apart.Resident("thing", {}, ())
+        resident.numbers["A.b"] = 1
+        resident(tree)
 
 
 def test_a_name_that_changes_is_not_taken_along():
@@ -717,7 +771,8 @@ def test_a_name_that_changes_is_not_taken_along():
 
 def test_only_resident_code_and_its_own_parts_call_what_is_taken_out():
     """A function that another file of lib/ calls by its private name leaves a way to it."""
-    hidden = apart.inner(packages.modules())
+    paths = packages.modules()
+    hidden = apart.inner({module: ast.parse(path.read_text()) for module, path in paths.items()})
     names = set().union(*hidden.values())
     assert {"_room", "_check_named"} <= names
     assert "_register" not in names  # iotc_certificates calls it

@@ -7,6 +7,7 @@ private.py    which private name becomes which of those, the same everywhere
 scopes.py     puts the names in, by Python's rules of scope
 apart.py      functions that are needed seldom, in files of their own
 texts.py      the words of errors, likewise
+inline.py     functions that are called from one place, put at that place
 joined.py     the resident files of a service as one file
 umqtt.py      umqtt.simple in two files, of which the link needs one
 outputs.py    .mpy files, a ROMFS image, an index for mip

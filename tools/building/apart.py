@@ -100,24 +100,23 @@ def files():
     return [(FILE.format(i), module, group) for i, (module, group) in enumerate(rows)]
 
 
-def inner(paths):
+def inner(trees):
     """
-    {name of such a file: names of its functions that nothing else of lib/ mentions}. paths:
-    {module: Path} of lib/.
+    {name of such a file: names of its functions that nothing else of lib/ mentions}. trees:
+    {module: ast.Module} of lib/.
     """
-    trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in paths.items()}
-    everywhere = collections.Counter(word for tree in trees.values() for word in _words(tree))
+    everywhere = collections.Counter(word for tree in trees.values() for word in mentions(tree))
     found = {}
     for name, module, group in files():
         there = [node for path, _, node in functions(trees[module]) if path in group]
-        here = collections.Counter(word for node in there for word in _words(node))
+        here = collections.Counter(word for node in there for word in mentions(node))
         names = {node.name for node in there if is_private(node.name)}
         found[name] = {one for one in names if here[one] == everywhere[one] > 1}
     return found
 
 
-def _words(tree):
-    # Each place where a name, an attribute, a function or a string is called so.
+def mentions(tree):
+    """Each place of a tree where a name, an attribute, a function or a string is called so."""
     for node in ast.walk(tree):
         for field in ("id", "attr", "name", "asname", "value", "arg"):
             word = getattr(node, field, None)
@@ -127,11 +126,13 @@ def _words(tree):
 
 class Resident:
     """
-    Changes a module's tree into what stays loaded of it. hidden: names of its functions that only
-    those taken out with them call.
+    Changes a module's tree into what stays loaded of it. bases: as Apart takes it. hidden: names
+    of its functions that only those taken out with them call.
     """
 
-    def __init__(self, module, hidden):
+    def __init__(self, module, bases, hidden):
+        self.module = module
+        self.bases = bases
         self.hidden = hidden
         self.numbers = {}
         for i, (_, owner, group) in enumerate(files()):
@@ -141,13 +142,15 @@ class Resident:
                 self.numbers.update(
                     (function, i * _PLACES + place) for place, function in enumerate(seen)
                 )
-        self.loads = module == LOADER
+        self.loads = module == LOADER and SELDOM
 
     def __call__(self, tree):
         found = set()
         for path, body, node in functions(tree):
             if path in self.numbers:
                 found.add(path)
+                if node.decorator_list:
+                    raise ValueError("{}: {} is more than a function".format(self.module, path))
                 if node.name in self.hidden:
                     body.remove(node)
                     continue
@@ -158,13 +161,19 @@ class Resident:
                     ast.Assign([ast.Name(node.name, ast.Store())], call), node
                 )
         _check(set(self.numbers) - found)
+        for node in list(tree.body):
+            if isinstance(node, ast.ClassDef) and node.bases:
+                parent = _Super(node.bases[0], self.bases)
+                node.body = [parent.visit(child) for child in node.body]
+                at = tree.body.index(node)
+                tree.body[at:at] = parent.brought
         if self.loads:
             place = [getattr(node, "name", None) for node in tree.body].index("load_once")
             tree.body[place + 1 : place + 1] = ast.parse(LATER).body
-        else:
+        elif self.numbers:
             names = [getattr(node, "module", None) for node in tree.body]
             taken = ast.ImportFrom(LOADER, [ast.alias(_NAME)], 0)
-            tree.body.insert(names.index(LOADER) + 1, taken)
+            tree.body.insert(names.index(LOADER) + 1 if LOADER in names else 0, taken)
         ast.fix_missing_locations(tree)
 
 
@@ -188,14 +197,15 @@ class Apart:
             for node in tree.body
             if isinstance(node, ast.ClassDef) and node.bases
         }
-        taken, brought = [], []
+        taken, brought, brought_names = [], [], set()
         for path in self.group:
             node = copy.deepcopy(found[path])
-            parent = _Super(parents.get(path.partition(".")[0]), self.bases)
+            parent = _Super(parents.get(path.partition(".")[0]), self.bases, True)
             parent.visit(node)
             _Inner(self.hidden).visit(node)
             taken.append(node)
-            brought += parent.brought
+            brought += [one for one in parent.brought if one.name not in brought_names]
+            brought_names.update(one.name for one in parent.brought)
         names = [node.name for node in taken]
         if len(set(names)) < len(names):
             raise ValueError("{}: two functions of one name in one file".format(self.module))
@@ -245,10 +255,11 @@ class Apart:
 
 
 class _Super(ast.NodeTransformer):
-    # super().name(...) outside its class.
-    def __init__(self, base, bases):
+    # super().name(...) outside its class (moves), or in one whose base has no methods on a board.
+    def __init__(self, base, bases, moves=False):
         self.base = base
         self.bases = bases
+        self.moves = moves
         self.brought = []  # the functions that are called instead
 
     def visit_Call(self, node):
@@ -260,10 +271,13 @@ class _Super(ast.NodeTransformer):
                 if methods:
                     called = copy.deepcopy(methods[function.attr])
                     called.name = "_{}_{}".format(self.base.id, function.attr)
-                    self.brought.append(called)
+                    if called.name not in [one.name for one in self.brought]:
+                        self.brought.append(called)
                     node.func = ast.Name(called.name, ast.Load())
-                else:
+                elif self.moves:
                     function.value = copy.deepcopy(self.base)
+                else:
+                    return node
                 node.args.insert(0, ast.Name("self", ast.Load()))
         return node
 

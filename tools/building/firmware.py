@@ -97,28 +97,80 @@ def held(names, mpy_cross):
 
 def names_of(mpy):
     """(how many names an .mpy (bytes) holds as a number, list of those it spells out)."""
-    at = 4  # "M", version, flags, bits of a small int
+    return _Reader(mpy).names()
 
-    def number():
-        nonlocal at
+
+def frames_of(mpy):
+    """
+    Words that each function at the top of an .mpy (bytes) takes for its frame, in their order; 0
+    for a generator, whose frame is an object.
+    """
+    reader = _Reader(mpy)
+    reader.names()
+    for _ in range(reader.objects):
+        reader.skip_object()
+    return [0 if is_generator else words for words, is_generator, _ in reader.code()[2]]
+
+
+class _Reader:
+    # An .mpy from its start: docs.micropython.org, "MicroPython .mpy files".
+    def __init__(self, mpy):
+        self.mpy = mpy
+        self.at = 4  # behind "M", version, flags, bits of a small int
+        self.count, self.objects = self.number(), self.number()
+
+    def number(self):
         value = 0
         while True:
-            byte = mpy[at]
-            at += 1
+            byte = self.mpy[self.at]
+            self.at += 1
             value = value << 7 | byte & 127
             if byte < 128:
                 return value
 
-    count, _objects = number(), number()
-    numbered, spelt = 0, []
-    for _ in range(count):
-        length = number()
-        if length & 1:
-            numbered += 1
+    def names(self):
+        numbered, spelt = 0, []
+        for _ in range(self.count):
+            length = self.number()
+            if length & 1:
+                numbered += 1
+            else:
+                spelt.append(self.mpy[self.at : self.at + (length >> 1)].decode())
+                self.at += (length >> 1) + 1  # a zero byte ends it
+        return numbered, spelt
+
+    def skip_object(self):
+        kind = self.mpy[self.at]
+        self.at += 1
+        if kind < 5:  # one of None, False, True, ...
+            return
+        length = self.number()
+        if kind == 10:  # a tuple
+            for _ in range(length):
+                self.skip_object()
         else:
-            spelt.append(mpy[at : at + (length >> 1)].decode())
-            at += (length >> 1) + 1  # a zero byte ends it
-    return numbered, spelt
+            self.at += length + (kind < 7)  # a zero byte ends text and bytes
+
+    def code(self):
+        # (words of its frame, whether it is a generator, the same of the functions in it)
+        length = self.number()
+        words, is_generator = self._frame(self.at)
+        self.at += length >> 3
+        inner = [self.code() for _ in range(self.number() if length & 4 else 0)]
+        return words, is_generator, inner
+
+    def _frame(self, at):
+        # What a function's code begins with (py/bc.h, MP_BC_PRELUDE_SIG_DECODE).
+        byte = self.mpy[at]
+        words, handlers, flags, n = (byte >> 3 & 15) + 1, byte >> 2 & 1, 0, 0
+        while byte & 128:
+            at += 1
+            byte = self.mpy[at]
+            words += (byte & 0x30) << 2 * n
+            handlers |= (byte & 2) << n
+            flags |= (byte >> 6 & 1) << n
+            n += 1
+        return words + 3 * handlers, bool(flags & 1)
 
 
 def main():

@@ -97,9 +97,8 @@ def _wanted_elsewhere(sources):
 
 class _Joining:
     def __init__(self, main, parts, names, sources):
-        # Trees are changed in place: each file gets its own.
         self.main = main
-        self.parts = [part.again() for part in parts]
+        self.parts = parts
         self.names = names
         self.sources = sources
         # {module: {its name at the top: its name in this file}}
@@ -184,6 +183,7 @@ class _Joining:
         body, functions = [], []
         single = len(self.parts) == 1
         for part in self.parts:
+            part = part.again()  # its tree is changed in place
             inside = (
                 {}
                 if single

@@ -15,7 +15,7 @@ import services
 import workshop
 from workshop import heap32, packages
 
-from . import apart, firmware, joined, private, texts, umqtt
+from . import apart, firmware, inline, joined, private, texts, umqtt
 from .source import Source
 
 MPY_CROSS = workshop.mpy_cross()
@@ -67,7 +67,7 @@ class Builder:
 
     def __init__(self, plain=False, optimise=3):
         self._optimise = optimise
-        self.sources, self._parts, self.texts = _sources(packages.modules())
+        self.sources, self._parts, self.texts = _sources(packages.modules(), not plain)
         files = [packages.resident(service) for service in services.SERVICES]
         self.names = private.Names(
             self.sources, files, foreign_names(), () if plain else services.joining()
@@ -148,24 +148,26 @@ class Builder:
         return self._compiled[key]
 
 
-def _sources(paths):
+def _sources(paths, inlined):
     # ({module: Source} of lib/ and of the files that parts of it go to, [(such a file, the modules
     # of lib/ that need it)], {number: text} of errors).
     made, parts = {}, []
     told = texts.Texts()
-    hidden = apart.inner(paths)
+    trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in paths.items()}
+    hidden = apart.inner(trees)
+    bases = {umqtt.CLIENT: umqtt.methods(_umqtt_source())}
+    last = [inline.Inline(trees, foreign_names(), compile_alone)] if inlined else []
     for module, path in paths.items():
         changes = [umqtt.stand_on_lean] if module == _LINK else []
-        if module in apart.SELDOM:
+        if module in apart.SELDOM or module in (_LINK, apart.LOADER):
             groups = [hidden[name] for name, of, _ in apart.files() if of == module]
-            changes.append(apart.Resident(module, set().union(*groups)))
+            changes.append(apart.Resident(module, bases, set().union(*groups)))
         if told.change(module):
             changes.append(told.change(module))
-        made[module] = Source(module, path, changes)
-    bases = {umqtt.CLIENT: umqtt.methods(_umqtt_source())}
+        made[module] = Source(module, path, changes + last)
     for name, module, group in apart.files():
         change = apart.Apart(module, group, bases, hidden[name])
-        made[name] = Source(name, paths[module], [change], module)
+        made[name] = Source(name, paths[module], [change] + last, module)
         parts.append((name, (module,)))
     for name, of, change in told.files():
         made[name] = Source(name, paths[of[0]], [change], of[0])
@@ -261,6 +263,11 @@ def compile_mpy(source, name, optimise=3):
         return heap32.compiled(source.encode(), name, optimise)
     except heap32.StepFailed as error:
         raise BuildError(str(error))
+
+
+def compile_alone(source):
+    """The .mpy of functions whose modules are not there; the same for the same text."""
+    return compile_mpy(source, "functions")
 
 
 def romfs(files):
