@@ -425,6 +425,24 @@ def on_stream(board, source):
     return board.run(ON_STREAM + source, before_lib=sweep_rig.DOUBLES, KEY=azure_rig.DEVICE_KEY)
 
 
+def test_nothing_is_subscribed_to_at_a_qos_that_a_hub_has_not(board):
+    report = on_stream(
+        board,
+        """
+assert d.start() == 0 and run(lambda: d.isConnected())
+asked = []
+for op, body in service.hub.packets:
+    at = 2
+    while op == 0x82 and at < len(body):
+        at += 2 + (body[at] << 8 | body[at + 1])
+        asked.append(body[at])
+        at += 1
+report(asked=asked)
+""",
+    ).report
+    assert len(report["asked"]) >= 4 and set(report["asked"]) <= {0, 1}
+
+
 def test_losses_between_which_the_hub_took_the_device_do_not_lead_to_dps(board):
     """However many there are: only failures in a row make the device doubt its hub."""
     report = on_stream(

@@ -779,6 +779,66 @@ report(done=done, up=link.is_connected(), end=[one[1] for one in stream.received
     assert report == {"done": True, "up": True, "end": 1, "bad": []}
 
 
+def test_what_came_before_a_connection_is_dropped_is_acknowledged(board):
+    report = device(
+        board,
+        """
+stream = BrokerStream()
+link = make(stream, clean_session=False)
+link.subscribe([(b"down/a", 1)])
+run(link, lambda: link.is_connected() and stream.filters)
+def hear(topic, msg):
+    if msg == b"2":
+        link.drop(OSError(5))
+link.set_callback(hear)
+left = []
+link.on_down = lambda e: left.append([message[1:3] for message in stream.to_send])
+stream.push(b"down/a", b"1", 1)
+stream.push(b"down/a", b"2", 1)
+run(link, lambda: left)
+report(left=left[0])
+""",
+    )
+    assert report["left"] == [["down/a", "2"]]
+
+
+def test_until_an_heir_is_up_it_keeps_qos_0_too(board):
+    report = device(
+        board,
+        """
+old, new = BrokerStream(), BrokerStream()
+link = make(old)
+link.connect()
+heir = make(new)
+link.discard(heir)
+heir.publish(b"up/kept", b"1", qos=0)
+early = len(new.received)
+over = run(heir, lambda: new.received)
+report(early=early, got=new.received)
+""",
+    )
+    assert report == {"early": 0, "got": [["up/kept", "1", 0]]}
+
+
+@pytest.mark.parametrize("ssl, port", [(None, 1883), (False, 1883), ({"verify": False}, 8883)])
+def test_the_usual_ports(board, ssl, port):
+    report = device(
+        board,
+        """
+import netstream
+seen = []
+def stream(host, port, *more):
+    seen.append(port)
+    return BrokerStream()
+mqtt_link.NetStream = netstream.NetStream = stream
+MQTTLink("id", "host", ssl=ssl)
+report(seen=seen)
+""",
+        ssl=ssl,
+    )
+    assert report["seen"] == [port]
+
+
 # ---- what a board with lwIP needs
 
 

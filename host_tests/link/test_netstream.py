@@ -582,6 +582,86 @@ report(answers=[first, load(NAME).ANSWER])
     assert report == {"answers": [42, 42]}
 
 
+def test_pain_01_a_connection_that_nobody_takes_ends_in_time(board):
+    """A listener whose queue is full says nothing, not even no."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+            said = board.run(STREAM + "report(said=talk(timeout=1))\n", port=port).report["said"]
+        finally:
+            for one in waiting:
+                one.close()
+    assert said == "OSError: can't connect to 127.0.0.1:%d: no answer within 1000 ms" % port
+
+
+# A context whose connections take `room` writes and then say "not yet", each time with the number.
+STALLING = """
+class Stalling:
+    def __init__(self, sock):
+        self.sock = sock
+        self.room = room
+    def wrap_socket(sock, **options):
+        return Stalling(sock)
+    def write(self, buf, off, n):
+        if self.room:
+            self.room -= 1
+            return 1
+        raise OSError(number)
+    def readinto(self, buf):
+        raise OSError(number)
+    def close(self):
+        self.sock.close()
+
+stream = NetStream("127.0.0.1", port, Stalling, None, 1)
+drive(stream.open(), stream)
+try:
+    drive(stream.send(b"hello"), stream)
+except OSError as e:
+    report(said=str(e.args[-1]), read=stream.readinto(bytearray(1)))
+"""
+
+
+@pytest.mark.parametrize("room, wanted", [(0, "TLS handshake"), (2, "room to write")])
+@pytest.mark.parametrize("number", [11, -11, -26880, -26752])
+def test_what_tls_ports_say_for_not_yet_is_no_end(board, echo, number, room, wanted):
+    source = STREAM + STALLING
+    report = board.run(source, port=echo().port, number=number, room=room).report
+    assert report["said"].startswith("no %s within" % wanted), report
+    assert report["read"] is None
+
+
+def test_a_look_up_that_is_over_is_not_waited_for(board, echo):
+    """What waits for a stream between two connections is the program, not the resolver."""
+    report = board.run(
+        STREAM
+        + """
+class Resolver:
+    waited = 0
+    def resolve(self, host):
+        yield
+        return [address]
+    def wait(self, ms):
+        self.waited += 1
+
+resolver = Resolver()
+stream = NetStream("some.where", port, None, None, 5, resolver)
+address = "127.0.0.1"
+for _ in stream.open():
+    stream.wait(20)
+during = resolver.waited
+stream.close()
+stream.wait(1)
+report(during=during, more=resolver.waited - during)
+""",
+        port=echo().port,
+    ).report
+    assert report["during"] > 0 and report["more"] == 0
+
+
 def test_a_context_of_the_programs_own_is_used_as_it_is(board):
     report = board.run(
         """

@@ -15,8 +15,9 @@ TESTS = {
     "resolver": "link/test_resolver.py",
     "json_text": "link/test_json_text.py",
     "json_surrogates": "link/test_json_surrogates.py link/test_json_text.py",
-    "iotc": """azure/test_iotc_twin.py azure/test_iotc_preview.py azure/test_iotc_pains.py
-        azure/test_iotc.py azure/test_iotc_sweep.py azure/test_iotc_strain.py""",
+    "iotc": """azure/test_iotc_constants.py azure/test_iotc.py azure/test_iotc_reasons.py
+        azure/test_iotc_twin.py azure/test_iotc_preview.py azure/test_iotc_pains.py
+        azure/test_iotc_sweep.py azure/test_iotc_strain.py""",
     "iotc_wire": "azure/test_iotc_wire.py",
     "iotc_properties": "azure/test_iotc_properties.py",
     "iotc_dps": "azure/test_iotc_dps.py azure/test_iotc_reasons.py",
