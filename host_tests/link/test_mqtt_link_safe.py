@@ -5,46 +5,32 @@ hears nothing, nothing is lost or doubled that is not to be, and do_next() raise
 """
 
 import pytest
+import sweep_rig
 from board_rig import DOUBLES
 from device_program import program
 
 
 CONVERSATION = program("mqtt_link_safe_conversation")
+WHOLE = {"read_most": 1 << 30, "write_most": 1 << 30}
 
-CALLS = CONVERSATION + program("mqtt_link_safe_calls")
 
-
-@pytest.mark.parametrize(
-    "error",
-    ["OSError(104)", "MemoryError()", "KeyboardInterrupt()", "OSError()", "RuntimeError('deep')"],
-)
+@pytest.mark.parametrize("error", sweep_rig.ERRORS + sweep_rig.INTERRUPTS)
 def test_pain_33_each_call_of_the_stream_fails_in_turn(board, error):
-    source = CALLS.replace("ERROR", error)
-    report = board.run(source, 110, heap="1m", before_lib=DOUBLES, STEP=3).report
-    assert report["bad"] == []
-    assert report["count"] > 100
+    sweep_rig.calls(board, CONVERSATION, error, 30, **WHOLE)
 
 
-LOCKED = CONVERSATION + program("mqtt_link_safe_locked")
+@pytest.mark.parametrize("error", sweep_rig.ERRORS[:2] + sweep_rig.INTERRUPTS[:1])
+def test_pain_33_each_third_call_of_a_stream_in_small_pieces_fails_in_turn(board, error):
+    sweep_rig.calls(board, CONVERSATION, error, 60, step=3, read_most=7, write_most=40)
 
 
-def test_pain_33_no_memory_from_any_call_on(board):
-    if board.name != "micropython":
-        pytest.skip("CPython's heap can't be locked")
-    report = board.run(LOCKED, 110, heap="1m", before_lib=DOUBLES).report
-    assert report["bad"] == []
-    assert report["count"] > 80
-
-
-BRIM = CONVERSATION + program("mqtt_link_safe_brim")
+def test_pain_33_no_memory_from_any_call_on_and_in_any_step(board):
+    sweep_rig.no_memory(board, CONVERSATION, 80, read_most=30, write_most=200)
 
 
 def test_pain_33_each_allocation_of_each_step_fails_in_turn(board):
-    if board.name != "micropython":
-        pytest.skip("CPython's heap can't be filled")
-    report = board.run(BRIM, 115, heap="300k", before_lib=DOUBLES).report
-    assert report["bad"] == []
-    assert report["count"] > 300
+    small = {"read_most": 60, "write_most": 400}
+    sweep_rig.full_heap(board, CONVERSATION, 300, 2400, 96, heap="300k", **small)
 
 
 # A program that never has the memory for one of two messages.
