@@ -88,6 +88,31 @@ go_on(d)
     assert answered(dev) == (200, 5)
 
 
+def test_pain_33_no_memory_for_a_step_is_told_and_ends_the_connection(dev):
+    dev.known()
+    got = dev.run(
+        FAILING
+        + """
+d = device(name=NAME)
+assert d.connect(HUB) == 0, d.error
+right = Failing.do_next
+def short(self, wait_ms=0):
+    Failing.do_next = right
+    raise MemoryError("ordered by a test")
+Failing.do_next = short
+downs = []
+d.on("ConnectionStatus", lambda info: downs.append(info.getStatusCode()))
+d.do_next(20)
+text = str(d.error)
+while len(downs) < 2:
+    d.do_next(20)
+report(text=text, downs=downs)
+"""
+    ).report
+    assert "out of memory" in got["text"]
+    assert got["downs"][0] != 0 and got["downs"][1] == 0  # it ends, and comes back
+
+
 def test_pain_33_no_memory_while_connecting_is_told_as_such(dev):
     dev.known()
     got = dev.run(
