@@ -40,8 +40,7 @@ class Service(_Device):
 
     def _pack(self, properties, text, fields, when):
         if when is not None:
-            properties = dict(properties)
-            properties["iothub-creation-time-utc"] = when
+            properties = load_once(self._seldom).dated(properties, when)
         return text, properties
 
     def _put(self, text, properties):
@@ -51,7 +50,7 @@ class Service(_Device):
             if not code:
                 return text
             if code == _NEVER:
-                load_once("cloud_seldom").never(self, client.error)
+                load_once(self._seldom).never(self, client.error)
 
     def _on_sent(self, info):
         self._on_ack(info.payload, info.statusCode)

@@ -10,6 +10,7 @@ from micropython import const
 from netstream import load_once
 
 cloud_seldom = load_once("cloud_seldom")
+never = cloud_seldom.never
 
 _GROUP_KEY = const(1)  # of iotc.IOTConnectType
 _X509 = const(2)
@@ -51,6 +52,13 @@ def look(device, name):
     """See cloud_seldom.look(); a message has properties: of which component it is, if of any."""
     names = cloud_seldom.look(device, name)
     names[name] = {} if name == "telemetry" else {"$.sub": name}
+
+
+def dated(properties, when):
+    """Return the properties of a message that was measured at a time of its own."""
+    found = dict(properties)
+    found["iothub-creation-time-utc"] = when
+    return found
 
 
 def text(fields):

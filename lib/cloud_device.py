@@ -53,7 +53,7 @@ class Device:
     @property
     def pending(self):
         """How many messages, and reports, are not yet with the service."""
-        return len(self._kept) + len(self._out) + (1 if self._state or self._told_key else 0)
+        return len(self._kept) + len(self._out) + bool(self._state or self._told_key)
 
     def send(self, fields, name="telemetry", when=None):
         """
@@ -132,7 +132,8 @@ class Device:
                 key = self._put(*kept[0][1])  # what the client calls it, None for "not now"
                 if key is None:
                     break
-                self._out.append((kept.pop(0)[0], key))
+                self._out.append((kept[0][0], key))
+                kept.pop(0)
             if self._state and self._up and not self._told_key:
                 load_once(self._seldom).tell(self)
         except OSError:

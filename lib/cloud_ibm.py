@@ -22,10 +22,6 @@ class Service(_Device):
 
     def _pack(self, topic, text, fields, when):
         if when is not None:
-            text += ',"ts":"%s"' % load_once("cloud_seldom").stamp(when)
+            text += ',"ts":"%s"' % load_once(self._seldom).stamp(when)
         # What the link's publish() takes.
         return topic, '{"d":' + text + "}", False, 1
-
-    def _on_up(self, *ignored):
-        self._up = True
-        self._call(self.on_up)

@@ -9,6 +9,7 @@ from netstream import load_once
 
 cloud_seldom = load_once("cloud_seldom")
 acknowledged = cloud_seldom.acknowledged
+stamp = cloud_seldom.stamp
 lacks = cloud_seldom.lacks
 
 _MOST = const(131072 - 48)  # bytes of a message's text; {"d":...,"ts":...} is around it
@@ -36,7 +37,7 @@ def make(device, settings):
     client.errorCallback = device._hear
     device._link = link = client.link
     link.on_ack = device._on_ack
-    link.on_up = device._on_up
+    link.on_up = device._hear
     device._step = client.do_next
     device._put = link.publish
 
@@ -68,7 +69,13 @@ def tell(device):
 
 
 def hear(device, command):
-    """A command that came, as ibmiotf has it; its answer is an event. Or an error."""
+    """
+    A command that came, as ibmiotf has it; its answer is an event. Or an error; or the connection
+    (True or False).
+    """
+    if isinstance(command, bool):
+        cloud_seldom.up(device)
+        return
     if isinstance(command, Exception):
         device.error = command
         if not device._link.is_connected():

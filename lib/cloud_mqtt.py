@@ -14,20 +14,6 @@ class Service(_Device):
 
     def _pack(self, topic, text, fields, when):
         if when is not None and "ts" not in fields:
-            text = self._text(dict(fields, ts=load_once("cloud_seldom").stamp(when)))
+            text = self._text(dict(fields, ts=load_once(self._seldom).stamp(when)))
         # What the link's publish() takes.
         return topic, text, False, 1
-
-    def _on_up(self, *ignored):
-        self._up = True
-        try:
-            self._put(self._topics["status"], "online", True, 1)
-        except OSError as e:
-            self.error = e
-        self._call(self.on_up)
-
-    def _on_down(self, e):
-        self._up = False
-        if e:
-            self.error = e
-        self._call(self.on_down, e)

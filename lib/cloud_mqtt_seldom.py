@@ -12,6 +12,7 @@ from netstream import load_once
 
 cloud_seldom = load_once("cloud_seldom")
 acknowledged = cloud_seldom.acknowledged
+stamp = cloud_seldom.stamp
 
 _MOST = const(1 << 28)  # bytes of a message's text: what MQTT has room for
 _OWN = const(8)  # places in the window for answers, states and discovery, beside the messages
@@ -37,8 +38,7 @@ def make(device, settings):
     )
     link.set_last_will(topics["status"], "offline", True, 1)
     link.set_callback(device._hear)
-    link.on_up = device._on_up
-    link.on_down = device._on_down
+    link.on_up = link.on_down = device._hear
     link.on_ack = device._on_ack
     kinds = "command", "setting"
     link.subscribe([(topics[kind].replace("{name}", "+"), 1) for kind in kinds])
@@ -80,14 +80,27 @@ def tell(device):
     cloud_seldom.told(device, key)
 
 
-def hear(device, topic, msg):
-    """A message on one of the topics that were subscribed to: both are bytes."""
-    topic = str(topic, "utf-8")
+def hear(device, what, msg=None):
+    """
+    What the link tells: a message (topic and text, both bytes), a connection (True or False), or
+    why it has ended (None: we wanted it to).
+    """
+    if isinstance(what, bool):
+        _publish(device, "status", "online", True)
+        cloud_seldom.up(device)
+    elif msg is None:
+        cloud_seldom.down(device, what)
+    else:
+        _heard(device, str(what, "utf-8"), msg)
+
+
+def _heard(device, topic, msg):
     for kind in ("command", "setting"):
         front, _, back = device._topics[kind].partition("{name}")
         if topic.startswith(front) and topic.endswith(back):
             name = topic[len(front) : len(topic) - len(back)]
-            return _asked(device, kind, name, msg)
+            _asked(device, kind, name, msg)
+            return
 
 
 def _asked(device, kind, name, msg):

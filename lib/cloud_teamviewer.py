@@ -11,13 +11,13 @@ from cloud_device import Device as _Device
 from micropython import const
 from netstream import load_once
 
+_SENSORS = const("cloud_teamviewer_sensors")
+
 # What the agent is asked just now, if anything.
 _PUSH = const(1)  # to take the values of the message
 _MAKE = const(2)  # a sensor or metrics
 
-# Of what is known of a sensor.
-_ID = const(0)  # None: still to be made
-_METRICS = const(1)  # {field: (metric's id, types of its values)}
+_METRICS = const(1)  # of what is known of a sensor: {field: (metric's id, types of its values)}
 
 
 class Service(_Device):
@@ -37,37 +37,44 @@ class Service(_Device):
             if time.ticks_diff(self._due, time.ticks_ms()) <= 0:
                 load_once(self._seldom).start(self)
         elif self._message and self._up and not self._asked:
-            sensor, fields, when = self._message
-            metrics = sensor[_METRICS]
-            self._asked = _PUSH
+            (sensor_id, metrics, _), fields, when = self._message
             values = []
             try:
                 for field in fields:
                     values.append({"metricId": metrics[field][0], "value": fields[field]})
-                values = {"metrics": values}
-                self._client.push_metrics(sensor[_ID], values, when, callback=self._on_answer)
+                push = self._client.push_metrics
+                push(sensor_id, {"metrics": values}, when, callback=self._said.update)
+                self._asked = _PUSH
             except Exception as e:
                 # A metric that is new, or the client can't ask just now.
-                self._asked = None
-                load_once(self._seldom).define(self, e)
-        return self._client.do_next(wait_ms)
+                load_once(_SENSORS).define(self, e)
+        # If this ends with a MemoryError an answer may be lost: then it is asked anew.
+        asked, self._asked = self._asked, None
+        worked = self._client.do_next(wait_ms)
+        self._asked = asked
+        # The client has put an answer there. It comes once: if memory is too short for what it
+        # means, there is some in a later step.
+        said = self._said
+        if said and asked:
+            if asked == _MAKE or said["error_str"] is not None:
+                load_once(_SENSORS).answered(self, **said)
+            else:
+                self._on_ack(self._message, 0)
+                self._message = None
+            self._asked = None
+        said.clear()
+        return worked
 
     def _pack(self, sensor, text, fields, when):
         metrics = sensor[_METRICS]
         for field in fields:
             if field in metrics and type(fields[field]) not in metrics[field][1]:
                 load_once(self._seldom).refuse(field)
-        return sensor, dict(fields), when if when is None else (int(when) + self._to_1970) * 1000
+        if when is not None:
+            when = load_once(self._seldom).stamp(when)
+        return sensor, dict(fields), when
 
     def _put(self, *message):
         if not self._message and self._up:
             self._message = message
             return message
-
-    def _on_answer(self, error_str=None, **answer):
-        asked, self._asked = self._asked, None
-        if asked == _MAKE or error_str is not None:
-            load_once(self._seldom).answered(self, error_str, **answer)
-        else:
-            message, self._message = self._message, None
-            self._on_ack(message, 0)

@@ -17,6 +17,7 @@ from micropython import const
 from netstream import NetStream, host_port, tls_context
 
 _ETIMEDOUT = const(110)
+_OUT = const(4)  # of poll(), as NetStream.want has it
 _EPROTO = const(71)
 _LINE = const(1024)  # longest line that is understood, bytes
 _NAME = const(64)  # of a longer one: what is kept to see which header it is
@@ -227,6 +228,10 @@ class Session:
                     self._hi += n
                     response._refused = True
                     return
+            if left:
+                # The network may take much at once: a step sends one piece.
+                stream.want = _OUT
+                yield
         if left:
             raise ValueError("body: not as many bytes as was said")
 

@@ -265,12 +265,17 @@ SERVICES = (
         title="a TeamViewer IoT agent, by cloud.py",
         imports=("cloud_teamviewer", "cloud", "resolver", "teamviewer_iot"),
         resident=("cloud_teamviewer",),
-        seldom=("cloud_teamviewer_seldom", "cloud_teamviewer_metrics"),
+        seldom=(
+            "cloud_teamviewer_seldom",
+            "cloud_teamviewer_sensors",
+            "cloud_teamviewer_metrics",
+        ),
         stays=("mqtt_link", "teamviewer_iot"),
         knows=("teamviewer",),
         inner=(
             "cloud_teamviewer",
             "cloud_teamviewer_seldom",
+            "cloud_teamviewer_sensors",
             "cloud_teamviewer_metrics",
         ),
         package="lib/cloud_teamviewer.json",

@@ -90,8 +90,6 @@ LARGER = {
     "iotc_dps": 2430,  # one conversation with DPS, with every answer that it may give
     "cloud_settings": 6500,  # reads a settings file and names each mistake; once, at the start
     "cloud_check": 3000,
-    # Settings, connecting, sensors and metrics: each message goes without it once they are known.
-    "cloud_teamviewer_seldom": 2820,
     "idigi_messages": 2250,  # stays while a block is taken message by message
     "idigi_monitors": 2500,  # one request after the other; let go of by who listens only
     "ibmiotf.api": 2800,  # one call of IBM's API after the other

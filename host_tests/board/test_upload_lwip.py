@@ -3,6 +3,7 @@ A file goes up from an emulated board with lwIP and mbedTLS: lib/iotc_files.py w
 heap, beside a line that falls silent. Its watchdog bites whoever blocks for eight seconds.
 """
 
+import base64
 import pathlib
 import time
 
@@ -15,6 +16,7 @@ from device_program import program
 # ruff: noqa: F811 (the fixture above is what the tests' arguments are)
 
 PROGRAM = program("upload_lwip_slices")
+LIST = program("upload_lwip_list")
 
 
 def values(fresh, board_lwip, tmp_path, size, **more):
@@ -63,3 +65,39 @@ def test_a_line_that_falls_silent_blocks_no_step(fresh, board_lwip, tmp_path, co
     assert got["sent"] == len(data)
     assert got["longest_ms"] < promises.STEP_MS
     assert fresh.azure.files.blobs["sensor-01/big.bin"].content == data
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_no_step_of_a_long_list_is_long(fresh, board_lwip, tmp_path, silent):
+    """
+    6 MB in slices of 2048 bytes have a list of 75 KB. A lively network takes all of it at once, a
+    silent one none for a while; a step is one piece of it.
+    """
+    size, slice = 6_144_000, 2048
+    with open(tmp_path / "big.bin", "wb") as file:
+        file.truncate(size)
+    fresh.create()
+    files = fresh.azure.files
+    for n in range(size // slice):
+        block = base64.b64encode(b"%06d" % n).decode()
+        fresh.do(files.put_block, "sensor-01/big.bin", block, b"x")
+    program = board_lwip.start(
+        LIST,
+        heap="128k",
+        CA=pathlib.Path(fresh.ca_der),
+        SERVER="%s:%d" % (board_lwip.host, fresh.https_port),
+        KEY=azure_rig.DEVICE_KEY,
+        HUB=azure_rig.HUB,
+        FILE=tmp_path / "big.bin",
+        SLICE=slice,
+    )
+    assert program.next_report(100) == {"size": size, "sent": size}
+    program.next_report(100)
+    if silent:
+        program.line.stall()
+        time.sleep(3)  # for the board to send all that it may
+        program.line.mend()
+    got = program.next_report(100)
+    assert got["longest_ms"] < promises.STEP_MS
+    assert got["slice"] == slice and got["pieces"] > 300
+    assert files.blobs["sensor-01/big.bin"].content == b"x" * (size // slice)

@@ -282,7 +282,6 @@ def on_command(name, args):
     return {}[name]
 device.on_command = on_command
 step(device, device.is_connected)
-step(device, lambda: not device.do_next(50))      # subscriptions are answered, too
 report(ready=True)
 while True:
     device.do_next(50)

@@ -99,7 +99,7 @@ while device.pending:
 
 def test_an_agent_in_trouble_gets_it_later(board, place):
     place.world.control("POST", "/teamviewer", {"backend": False})
-    program = board.start(
+    running = board.start(
         """
 import cloud
 device = cloud.Device(SETTINGS)
@@ -113,10 +113,10 @@ report(sent=True)
 """,
         SETTINGS=place.settings,
     )
-    got = program.next_report(40)
+    got = running.next_report(40)
     assert got["pending"] == 1 and "Backend" in got["text"]
     place.world.control("POST", "/teamviewer", {"backend": True})
-    assert program.next_report(60) == {"sent": True}
+    assert running.next_report(60) == {"sent": True}
     assert place.wait(1) == [("climate", {"n": 1})]
 
 

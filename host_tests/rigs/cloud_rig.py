@@ -110,6 +110,16 @@ class Place:
         for listener in self.listeners:
             listener.stop()
 
+    def wait_subscribed(self, client_id, part):
+        """Until the broker has a filter with `part` in it of that client: it hears of such now."""
+
+        def stands():
+            for client in self.world.control("GET", "/clients"):
+                if client["client_id"] == client_id:
+                    return any(part in one for one in client["subscriptions"])
+
+        until(stands, what="the subscription")
+
     def wait(self, count, timeout=40):
         """The first `count` messages."""
         until(lambda: len(self.messages()) >= count, timeout, "{} messages".format(count))
@@ -207,6 +217,7 @@ class Ibm(Place):
 
     def command(self, name, args=None):
         before = len(self._answers())
+        self.wait_subscribed("d:%s:%s" % (self.org, self.name), "/cmd/")
         self.app.publish(self.space + "cmd/%s/fmt/json" % name, json.dumps(args))
         until(lambda: len(self._answers()) > before, what="the answer")
         answer = self._answers()[before]
@@ -251,6 +262,7 @@ class Mqtt(Place):
         topic = self.root + "answer/" + name
         before = len(self.on(topic))
         body = "" if args is None else json.dumps(args)
+        self.wait_subscribed(self.name, "/command/")
         self.listener.publish(self.root + "command/" + name, body)
         until(lambda: len(self.on(topic)) > before, what="the answer")
         answer = _json(self.on(topic)[before])

@@ -1,0 +1,46 @@
+# Every slice of a file is in the storage; what is left is the list of them. Each step that sends a
+# piece of it is timed.
+from given import CA, FILE, HUB, KEY, SERVER, SLICE, report
+
+import gc
+import time
+import iotc
+import iotc_files
+import rest
+
+pieces = 0
+
+class Session(rest.Session):
+    def start(self, method, path, body=None, headers=None):
+        if isinstance(body, tuple):
+            length, made = body
+            body = length, lambda: self.counted(made())
+        return super().start(method, path, body, headers)
+
+    def counted(self, made):
+        global pieces
+        for piece in made:
+            pieces += 1
+            yield piece
+
+iotc.Device.ca = CA
+iotc_files.Session = Session
+iotc_files.Upload.server = SERVER
+d = iotc.Device(None, KEY, "sensor-01", 3)
+d._host = HUB
+first = iotc_files.Upload(d, FILE)
+first.slice = SLICE
+upload = iotc_files.Upload(d, FILE, None, dict(first.state, slice=SLICE, sent=first.size))
+gc.collect()
+report(size=upload.size, sent=upload.sent)
+longest = 0
+while not upload.done:
+    before = pieces
+    start = time.ticks_us()
+    upload.do_next(0)
+    took = time.ticks_diff(time.ticks_us(), start)
+    if pieces != before:
+        longest = max(longest, took)
+        if before < 100 <= pieces:
+            report(pieces=pieces)
+report(pieces=pieces, longest_ms=longest // 1000, slice=upload.slice)
