@@ -634,6 +634,29 @@ def test_what_tls_ports_say_for_not_yet_is_no_end(board, echo, number, room, wan
     assert report["read"] is None
 
 
+def test_close_is_seen_by_the_peer_at_once(board):
+    """Not only when the collector comes to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(40)
+        program = board.start(
+            STREAM
+            + """
+stream = NetStream("127.0.0.1", port)
+drive(stream.open(), stream)
+kept = stream.sock
+stream.close()
+report(closed=True)
+sys.stdin.readline()
+""",
+            port=listener.getsockname()[1],
+        )
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(40)
+            assert program.next_report() == {"closed": True}
+            assert connection.recv(1) == b""
+
+
 def test_a_look_up_that_is_over_is_not_waited_for(board, echo):
     """What waits for a stream between two connections is the program, not the resolver."""
     report = board.run(
