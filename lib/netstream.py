@@ -44,8 +44,23 @@ _PIECE_TLS = const(256)
 _ANY_SIZE = const(65536)
 # What one write takes of that memory beside its bytes, about: headers, pbuf, a TLS record's frame.
 _WRITE_COST = const(128)
-# A socket that is closed while its peer is silent keeps its place for so long on lwIP (ms).
+# A socket that is closed while its peer is silent keeps its place, and what it has sent keeps its
+# memory, for so long on lwIP (ms).
 _LINGER = const(10000)
+# lwIP's memory, about, and the largest piece of it that one write takes; a TLS handshake's writes
+# are longer. One full send buffer leaves 85 bytes of it.
+_MEMORY = const(7800)
+_BLOCK = const(900)
+_BLOCK_HANDSHAKE = const(2048)
+# What is unheard when a connection ends matters from here on: more than a farewell.
+_FAREWELL = const(256)
+# How long one wait for that memory lasts at most (ms): nothing tells when there is some again.
+_FULL_WAIT = const(50)
+# The connections that share lwIP's memory, and the ticks at which one was last closed on a peer
+# that was silent.
+_standing = []
+_silent_end = [-_LINGER]
+_NOWHERE = ("127.0.0.1", 9)
 # Ports whose sockets never block once they are told not to, and which may lack TCP_NODELAY.
 _LARGE = "linux darwin win32 webassembly esp32"
 
@@ -180,6 +195,7 @@ class NetStream:
         self._polled = 0  # what _raw is registered for; 0: it isn't
         self._due = 0  # ticks: end of start_clock()'s time
         self._handshaking = False  # nothing has been written over TLS yet
+        self._full = False  # the last write found no memory
         self._again = 0  # bytes that an unfinished TLS write was called with: repeat them
         self._most = _ANY_SIZE  # most bytes to hand over at once
         self._address = None  # dialled last, of getaddrinfo()
@@ -326,6 +342,7 @@ class NetStream:
         self._most = _ANY_SIZE
         if self.bounded:
             self._most = _PIECE_TLS if self.ssl else _PIECE
+            _standing.append(self)
         else:
             try:
                 sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
@@ -357,9 +374,13 @@ class NetStream:
         Return poll's flags.
         """
         if self._polled:
-            if self.want != self._polled:
-                self._polled = self.want
-                self._poll.modify(self._raw, self.want)
+            want = self.want
+            if self._full:
+                want = _IN
+                ms = min(ms, _FULL_WAIT)
+            if want != self._polled:
+                self._polled = want
+                self._poll.modify(self._raw, want)
             for event in self._poll.ipoll(ms):
                 return event[1]
         elif self._looking_up:
@@ -378,6 +399,7 @@ class NetStream:
         if n:
             self.unheard = 0
         elif n == 0:
+            self.unheard = 0
             raise OSError(_ECONNRESET, "connection closed by the peer")
         return n
 
@@ -392,6 +414,10 @@ class NetStream:
             n = min(n, self._again)
         elif n > self._most:
             n = self._most
+        if self.bounded:
+            self._full = not self._fits(n)
+            if self._full:
+                return 0
         try:
             sent = self.sock.write(buf, off, n)
         except _FAULTS as e:
@@ -406,6 +432,32 @@ class NetStream:
         # In mid-handshake the next word is usually the peer's.
         self.want = _IN if self._handshaking else _OUT
         return 0
+
+    def _fits(self, n):
+        # Whether lwIP's memory is sure to take n bytes more. One connection alone can't fill it.
+        held = n
+        if 0 <= time.ticks_diff(time.ticks_ms(), _silent_end[0]) < _LINGER:
+            held = _MEMORY
+        elif len(_standing) == 1:
+            return True
+        for stream in _standing:
+            held += stream.unheard + _BLOCK
+        if held <= _MEMORY:
+            return True
+        # The peers may have taken what counts as unheard. A datagram tells: there is memory for it
+        # or not, and then it goes nowhere, as it comes from an address that the board hasn't.
+        try:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                sock.bind(_NOWHERE)
+                sock.sendto(bytes(_BLOCK_HANDSHAKE if self._handshaking else _BLOCK), _NOWHERE)
+            finally:
+                sock.close()
+        except MemoryError:
+            return False
+        except OSError as e:
+            return e.errno != ENOMEM
+        return True
 
     def send(self, buf):
         """
@@ -432,6 +484,7 @@ class NetStream:
         # number.
         if e.args and e.args[0] in _NOT_YET:
             return None
+        self.unheard = 0  # what is lost holds nothing
         if self.ssl:
             short = "handshake" if self._handshaking else None
             cure = reason(short, "tls", e, self.name, self._handshaking)
@@ -446,7 +499,14 @@ class NetStream:
             self._polled = 0
             self._poll.unregister(raw)
         self.sock = self._raw = None
-        self._handshaking = False
+        if self in _standing:
+            if self.unheard > _FAREWELL:
+                _silent_end[0] = time.ticks_ms()
+            try:
+                _standing.remove(self)
+            except MemoryError:
+                pass  # for a list that shrinks; it is out by then
+        self._handshaking = self._full = False
         self._again = self.unheard = 0
         # After a failed handshake the TLS object has let go of its socket: close both.
         _shut(sock)

@@ -10,7 +10,9 @@ import pathlib
 
 import pytest
 from board import emulator, promises
+from device_program import program
 
+PROGRAM_SHARED = program("promises_lwip_shared")
 HANDSHAKE_MS = 4000  # P-256 takes 0.6 s there; a Pico W needs three times as long
 FAULTS = promises.FAULTS
 SIZES = (30, 512, 1500, 2200)
@@ -109,6 +111,51 @@ def test_nothing_is_allocated_when_idle_and_per_publish(broker, board_lwip):
 def test_pain_55_a_silent_line_blocks_no_publish(broker, board_lwip, way):
     rows = hold(lambda wanted: promises.silent_rows(broker, [way], SIZES, wanted=wanted))
     assert len(rows) == 2 * len(SIZES)
+
+
+@pytest.mark.parametrize("way", ["plain", "TLS"])
+@pytest.mark.parametrize(
+    "count,size,ms",
+    [(2, 640, 2500), (2, 20000, 2500), (1, 640, None), (1, 20000, None)],
+    ids=["two links", "two links, long", "the next connection", "the next connection, long"],
+)
+def test_pain_55_connections_share_a_memory(broker, board_lwip, way, count, size, ms):
+    """
+    lwIP has 8000 bytes for all connections, those closed on a silent peer included. A write that
+    lacks some blocked for ten seconds.
+    """
+    if way == "TLS" and count > 1:
+        pytest.skip("two TLS connections take more than this board's heap")
+    options = broker.options(way, link={"timeout": 4, "keepalive": 0, "window": 8})
+    program = board_lwip.start(
+        PROGRAM_SHARED
+        + """
+while not all_up():
+    for one in links:
+        one.do_next(100)
+    dog.feed()
+report(up=True)
+sys.stdin.readline()
+publish(lambda passed: passed > ms if ms else downs or passed > 40000)
+report(longest=longest, downs=len(downs))
+longest = 0
+publish(lambda passed: passed > 8000)
+report(longest=longest, up=all_up())
+""",
+        count=count,
+        ms=ms,
+        size=size,
+        port=options["port"],
+        link=options["link"],
+    )
+    assert program.next_report(120) == {"up": True}
+    program.line.stall()
+    program.send("go on")
+    silent = program.next_report(300)
+    program.line.mend()
+    after = program.next_report(300)
+    assert silent["longest"] < promises.STEP_MS and after["longest"] < promises.STEP_MS
+    assert after["up"] and (ms or silent["downs"])
 
 
 @pytest.mark.parametrize("filters,messages", [(200, 0), (1, 200)])

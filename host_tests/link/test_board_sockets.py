@@ -230,6 +230,70 @@ report(blocked=found)
     assert got["blocked"] == {}
 
 
+@pytest.mark.parametrize("size", [100, 640, 20000])
+def test_pain_55_several_links_share_the_memory_of_a_silent_line(board, mqtt, size):
+    # lwIP's memory is for all connections: what one of them holds the next one's write lacks.
+    source = (
+        LINK
+        + """
+links = [link_of("shares-%d-%d" % (size, i), ssl) for i in range(3)]
+def publish(times):
+    for _ in range(times):
+        for i, link in enumerate(links):
+            try:
+                link.publish("t", payload, qos=i % 2)
+            except OSError:
+                pass
+            link.do_next(0)
+payload = bytes(size)
+del line.violations[:]
+line.silent = True
+publish(100)
+blocked = line.violations[:1]
+line.silent = False
+start = time.ticks_ms()
+while sum([link.inflight for link in links]) and time.ticks_diff(time.ticks_ms(), start) < 60000:
+    for link in links:
+        link.do_next(5)
+report(blocked=blocked, left=[link.inflight for link in links], later=line.violations[:1])
+for link in links:
+    link.disconnect()
+"""
+    )
+    got = board.run(source, 90, before_lib=path_of("lwip"), size=size, **mqtt).report
+    assert got == {"blocked": [], "left": [0, 0, 0], "later": []}
+
+
+@pytest.mark.parametrize("size", [640, 20000])
+def test_pain_55_what_a_silent_connection_held_does_not_block_the_next(board, mqtt, size):
+    # A closed connection keeps its memory until its peer answers or ten seconds have passed.
+    source = (
+        LINK
+        + """
+link = link_of("holds-%d" % size, ssl)
+link.backoff_ms = link.backoff_max_ms = 20
+line.silent = True
+for _ in range(50):
+    try:
+        link.publish("t", bytes(size), qos=1)
+    except OSError:
+        pass
+    link.do_next(0)
+link.drop(OSError(110, "silent"))
+held = 8000 - line.heap
+line.silent = False
+start = time.ticks_ms()
+while link.inflight and time.ticks_diff(time.ticks_ms(), start) < 60000:
+    link.do_next(20)
+report(held=held, blocked=line.violations[:1], left=link.inflight)
+link.disconnect()
+"""
+    )
+    got = board.run(source, 90, before_lib=path_of("lwip"), size=size, **mqtt).report
+    assert got["held"] > 3000
+    assert got["blocked"] == [] and got["left"] == 0
+
+
 @pytest.mark.parametrize("kind", ["lwip", "esp32"])
 def test_a_link_goes_on_when_the_line_does(board, kind, mqtt):
     source = (

@@ -42,6 +42,7 @@ class Line:
         self.violations = []
         self.sockets = []
         self.lingering = []
+        self.held = []  # (until when, bytes of heap) of connections closed on a silent peer
         self.handed = 0
         self.connects = 0
 
@@ -54,7 +55,10 @@ class Line:
     @property
     def heap(self):
         """Bytes of lwIP's heap that nothing holds."""
-        return HEAP - sum([sock.heap for sock in self.sockets])
+        now = time.ticks_ms()
+        self.held = [one for one in self.held if time.ticks_diff(one[0], now) > 0]
+        used = [sock.heap for sock in self.sockets] + [one[1] for one in self.held]
+        return HEAP - sum(used)
 
 
 line = Line()
@@ -122,6 +126,7 @@ class Base(io.IOBase):
         self.blocking = seconds != 0
 
     def bind(self, address):
+        self.address = address
         self.sock.bind(packed(address))
 
     def connect(self, address):
@@ -138,8 +143,11 @@ class Base(io.IOBase):
         raise OSError(self.EINPROGRESS)
 
     def sendto(self, data, address):
+        self.check_memory(len(data))
         if len(data) > MESSAGE:
             raise OSError(90)
+        if self.address and self.address[0].startswith("127."):
+            raise OSError(113)  # from an address that no interface of a board has
         if line.silent:
             return len(data)
         return self.sock.sendto(data, packed(address))
@@ -189,7 +197,9 @@ class Base(io.IOBase):
         if self.open:
             self.open = False
             if line.silent and self.state == self.CONNECTED:
-                line.lingering.append(time.ticks_add(time.ticks_ms(), LINGER_MS))
+                end = time.ticks_add(time.ticks_ms(), LINGER_MS)
+                line.lingering.append(end)
+                line.held.append((end, self.heap + PIECE))  # and its FIN
         self.state = self.CLOSED
         self.heap = 0
         if self in line.sockets:
@@ -217,6 +227,9 @@ class Base(io.IOBase):
         return 0
 
     # ---- underneath
+
+    def check_memory(self, size):
+        """Raises where there is no memory for a datagram of that size."""
 
     def not_yet(self, what):
         if self.blocking:
@@ -316,6 +329,10 @@ class LwipSocket(Base):
             raise OSError(104 if self.failure in (111, 32, 104) else self.failure)
         if self.state == self.NEW:
             raise OSError(self.ENOTCONN)
+
+    def check_memory(self, size):
+        if size + PIECE > line.heap:
+            raise OSError(12)
 
     def setsockopt(self, level, option, value):
         if level == 6 and option == NODELAY:
