@@ -67,11 +67,11 @@ def test_a_line_that_falls_silent_blocks_no_step(fresh, board_lwip, tmp_path, co
     assert fresh.azure.files.blobs["sensor-01/big.bin"].content == data
 
 
-@pytest.mark.parametrize("silent", [False, True])
-def test_no_step_of_a_long_list_is_long(fresh, board_lwip, tmp_path, silent):
+@pytest.mark.parametrize("connected, silent", [(False, False), (False, True), (True, True)])
+def test_no_step_of_a_long_list_is_long(fresh, board_lwip, tmp_path, connected, silent):
     """
     6 MB in slices of 2048 bytes have a list of 75 KB. A lively network takes all of it at once, a
-    silent one none for a while; a step is one piece of it.
+    silent one none for a while; a step is one piece of it, and what a device publishes beside it.
     """
     size, slice = 6_144_000, 2048
     with open(tmp_path / "big.bin", "wb") as file:
@@ -83,7 +83,9 @@ def test_no_step_of_a_long_list_is_long(fresh, board_lwip, tmp_path, silent):
         fresh.do(files.put_block, "sensor-01/big.bin", block, b"x")
     program = board_lwip.start(
         LIST,
-        heap="128k",
+        heap="190k" if connected else "128k",
+        BROKER="%s:%d" % (board_lwip.host, fresh.tls_port),
+        CONNECTED=connected,
         CA=pathlib.Path(fresh.ca_der),
         SERVER="%s:%d" % (board_lwip.host, fresh.https_port),
         KEY=azure_rig.DEVICE_KEY,
