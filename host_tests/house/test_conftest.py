@@ -3,6 +3,7 @@
 import sys
 import time
 
+import board_rig
 from workshop import processes
 import pytest
 
@@ -38,7 +39,8 @@ def test_failing_program_fails_the_test(board):
     assert board.run("raise SystemExit(3)", check=False).rc == 3
 
 
-def test_program_that_hangs_fails_the_test_and_is_ended(board):
+def test_program_that_hangs_fails_the_test_and_is_ended(board, monkeypatch):
+    monkeypatch.setattr(board_rig, "PATIENCE_S", 0)
     with pytest.raises(pytest.fail.Exception, match="still running"):
         board.run("while True: pass", timeout=1)
     board.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import workshop
 from board import emulator
+from waiting import PATIENCE_S
 from workshop import processes
 
 # The device's side of Board: given to each program as a module beside it, so that the program's
@@ -111,12 +112,12 @@ class Program:
         """
         The next report (dict); lines that are none are passed over.
 
-        timeout: seconds without a line. Fails the test when none comes, with what the program
-        said.
+        timeout: seconds without a line, or PATIENCE_S where that is longer. Fails the test when
+        none comes, with what the program said.
         """
         while True:
             try:
-                line = self.process.next_line(timeout)
+                line = self.process.next_line(max(timeout, PATIENCE_S))
             except processes.Ended as error:
                 skip_if_private(str(error))
                 pytest.fail("no report: {}".format(error), pytrace=False)
@@ -128,7 +129,8 @@ class Program:
         self.process.send(text)
 
     def wait(self, timeout=60):
-        """Wait for its end; returns its Run. Fails the test after `timeout` seconds."""
+        """Wait for its end; returns its Run. Fails the test after timeout or PATIENCE_S."""
+        timeout = max(timeout, PATIENCE_S)
         if self.process.wait(timeout) is None:
             pytest.fail("still running after {} s\n{}".format(timeout, self.process.tail()), False)
         return self._result()

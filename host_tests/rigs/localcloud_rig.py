@@ -10,6 +10,7 @@ import urllib.parse
 from localcloud import pki
 from localcloud.mqtt import codec as mq
 from serving import LocalCloud, Server
+from waiting import PATIENCE_S
 
 
 @contextlib.contextmanager
@@ -22,7 +23,7 @@ def running(*services, **options):
 class Raw:
     """An MQTT client that does exactly what it is told. Every wait ends after timeout s."""
 
-    def __init__(self, port, timeout=10, tls=None, host="127.0.0.1"):
+    def __init__(self, port, timeout=PATIENCE_S, tls=None, host="127.0.0.1"):
         self.sock = socket.create_connection((host, port), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
@@ -73,7 +74,7 @@ class Raw:
         except socket.timeout:
             return self
         finally:
-            self.sock.settimeout(10)
+            self.sock.settimeout(PATIENCE_S)
         raise AssertionError("unexpected: %r" % data)
 
     def closed(self):
@@ -127,7 +128,9 @@ def cloud_running(*arguments, parts=(), state=None):
 class Http:
     """One request after the other over one connection; answers are (status, headers, JSON)."""
 
-    def __init__(self, port, ca_pem=None, user=None, password=None, host="localhost", timeout=10):
+    def __init__(
+        self, port, ca_pem=None, user=None, password=None, host="localhost", timeout=PATIENCE_S
+    ):
         if ca_pem is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         else:
@@ -166,7 +169,7 @@ class Control:
             self.token = file.read().strip()
 
     def __call__(self, method, path, body=None, token=None):
-        line = Http(self._port, timeout=40)
+        line = Http(self._port)
         try:
             bearer = "Bearer " + (token or self.token)
             status, _, answer = line(method, self._base + path, body, Authorization=bearer)

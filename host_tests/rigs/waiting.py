@@ -4,10 +4,15 @@ import time
 
 import pytest
 
+PATIENCE_S = 300  # what a busy computer may take for anything; waiting ends with the event
+
 
 def until(condition, timeout=30, what="it"):
-    """Wait until condition() is true; its value. Fails the test after so many seconds."""
-    deadline = time.monotonic() + timeout
+    """
+    Wait until condition() is true; its value. Fails the test after so many seconds, or PATIENCE_S
+    where that is longer.
+    """
+    deadline = time.monotonic() + max(timeout, PATIENCE_S)
     while True:
         value = condition()
         if value:
