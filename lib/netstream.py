@@ -51,15 +51,18 @@ _LINGER = const(10000)
 # are longer. One full send buffer leaves 85 bytes of it.
 _MEMORY = const(7800)
 _BLOCK = const(900)
+# Each connection may have begun one such piece of which little is filled.
+_BEGUN = const(2700)
 _BLOCK_HANDSHAKE = const(2048)
 # What is unheard when a connection ends matters from here on: more than a farewell.
 _FAREWELL = const(256)
 # How long one wait for that memory lasts at most (ms): nothing tells when there is some again.
 _FULL_WAIT = const(50)
-# The connections that share lwIP's memory, and the ticks at which one was last closed on a peer
-# that was silent.
-_standing = []
-_silent_end = [-_LINGER]
+# Of all connections on lwIP together: what is unheard, and the ticks at which one was last closed
+# on a silent peer. (Numbers: a list of connections would keep one that its program has dropped.)
+_UNHEARD = const(0)
+_SILENT_END = const(1)
+_shared = [0, -_LINGER]
 _NOWHERE = ("127.0.0.1", 9)
 # Ports whose sockets never block once they are told not to, and which may lack TCP_NODELAY.
 _LARGE = "linux darwin win32 webassembly esp32"
@@ -342,7 +345,6 @@ class NetStream:
         self._most = _ANY_SIZE
         if self.bounded:
             self._most = _PIECE_TLS if self.ssl else _PIECE
-            _standing.append(self)
         else:
             try:
                 sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
@@ -396,10 +398,9 @@ class NetStream:
             n = self.sock.readinto(buf)
         except _FAULTS as e:
             n = self._explain(e)
-        if n:
-            self.unheard = 0
-        elif n == 0:
-            self.unheard = 0
+        if n is not None and self.unheard:
+            self._forget_unheard()
+        if n == 0:
             raise OSError(_ECONNRESET, "connection closed by the peer")
         return n
 
@@ -426,6 +427,8 @@ class NetStream:
             self._handshaking = False
             self._again = 0
             self.unheard += sent + _WRITE_COST
+            if self.bounded:
+                _shared[_UNHEARD] += sent + _WRITE_COST
             return sent
         if self.ssl:
             self._again = n
@@ -433,16 +436,17 @@ class NetStream:
         self.want = _IN if self._handshaking else _OUT
         return 0
 
+    def _forget_unheard(self):
+        if self.bounded:
+            _shared[_UNHEARD] -= self.unheard
+        self.unheard = 0
+
     def _fits(self, n):
         # Whether lwIP's memory is sure to take n bytes more. One connection alone can't fill it.
-        held = n
-        if 0 <= time.ticks_diff(time.ticks_ms(), _silent_end[0]) < _LINGER:
-            held = _MEMORY
-        elif len(_standing) == 1:
-            return True
-        for stream in _standing:
-            held += stream.unheard + _BLOCK
-        if held <= _MEMORY:
+        others = _shared[_UNHEARD] - self.unheard
+        if 0 <= time.ticks_diff(time.ticks_ms(), _shared[_SILENT_END]) < _LINGER:
+            others = _MEMORY
+        if not others or others + self.unheard + n <= _MEMORY - _BEGUN:
             return True
         # The peers may have taken what counts as unheard. A datagram tells: there is memory for it
         # or not, and then it goes nowhere, as it comes from an address that the board hasn't.
@@ -484,7 +488,7 @@ class NetStream:
         # number.
         if e.args and e.args[0] in _NOT_YET:
             return None
-        self.unheard = 0  # what is lost holds nothing
+        self._forget_unheard()  # what is lost holds nothing
         if self.ssl:
             short = "handshake" if self._handshaking else None
             cure = reason(short, "tls", e, self.name, self._handshaking)
@@ -499,15 +503,11 @@ class NetStream:
             self._polled = 0
             self._poll.unregister(raw)
         self.sock = self._raw = None
-        if self in _standing:
-            if self.unheard > _FAREWELL:
-                _silent_end[0] = time.ticks_ms()
-            try:
-                _standing.remove(self)
-            except MemoryError:
-                pass  # for a list that shrinks; it is out by then
+        if self.bounded and self.unheard > _FAREWELL:
+            _shared[_SILENT_END] = time.ticks_ms()
+        self._forget_unheard()
         self._handshaking = self._full = False
-        self._again = self.unheard = 0
+        self._again = 0
         # After a failed handshake the TLS object has let go of its socket: close both.
         _shut(sock)
         if raw is not sock:

@@ -10,7 +10,7 @@ LIMIT = 2500
 # on a file system. From ROMFS, where code takes no heap, it is at most LIMIT, too.
 CLIENTS = {
     "mqtt": ("mqtt_link", 1960),
-    "azure": ("iotc", LIMIT),
+    "azure": ("iotc", 2530),
     "ibm": ("ibmiotf.device", 2424),
     "teamviewer": ("teamviewer_iot", 2560),  # it keeps an answer for which there is no memory
 }

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 import workshop
@@ -321,3 +322,25 @@ if [ "$1" = indextargets ]; then echo "http://elsewhere.test/nodes"; echo "{mirr
     (programs / "apt-get").write_text(script.format(log=log, mirror="", fails=0))
     with pytest.raises(shop.SetupError, match="apt knows no Debian mirror"):
         shop.micropython32()
+
+
+def test_several_write_one_file_at_a_time(tmp_path):
+    """Two workers of a test run compile the same file for the board."""
+    path = tmp_path / "kept.mpy"
+    errors = []
+
+    def write():
+        try:
+            for _ in range(200):
+                workshop.write(path, b"the same")
+        except OSError as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert [one.name for one in tmp_path.iterdir()] == ["kept.mpy"]
+    assert path.read_bytes() == b"the same"

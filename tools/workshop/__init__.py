@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -514,8 +515,11 @@ def lock(name):
 
 
 def write(path, content):
-    """Replace a file (content: str or bytes) in one step, so that nobody reads half of it."""
-    part = path.with_name(path.name + ".part")
+    """
+    Replace a file (content: str or bytes) in one step, so that nobody reads half of it. Several
+    may write the same one at a time.
+    """
+    part = path.with_name("{}.{}-{}.part".format(path.name, os.getpid(), threading.get_ident()))
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(part, path)
 
