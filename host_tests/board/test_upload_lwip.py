@@ -59,6 +59,7 @@ def test_a_line_that_falls_silent_blocks_no_step(fresh, board_lwip, tmp_path, co
     program.next_report()
     program.next_report(100)
     program.line.stall()
+    program.send("go on")
     time.sleep(3)  # for the board to send all that it may; it gives an answer a minute's time
     program.line.mend()
     got = program.next_report(100)
@@ -97,6 +98,8 @@ def test_no_step_of_a_long_list_is_long(fresh, board_lwip, tmp_path, connected, 
     program.next_report(100)
     if silent:
         program.line.stall()
+    program.send("go on")
+    if silent:
         time.sleep(3)  # for the board to send all that it may
         program.line.mend()
     got = program.next_report(100)

@@ -4,6 +4,7 @@
 import time
 import sys
 import machine
+import select
 from mqtt_link import MQTTLink
 
 dog = machine.WDT(timeout=8000)
@@ -34,6 +35,14 @@ def publish(until):
             one.is_connected() and measure(one.publish, "up/shared", payload, False, 1 - qos)
             measure(one.do_next, 0) if one.is_connected() else (one.do_next(0), dog.feed())
         time.sleep_ms(1)
+
+keys = select.poll()
+keys.register(sys.stdin, select.POLLIN)
+
+def wait_for_a_word():
+    while not keys.poll(10):
+        dog.feed()
+    sys.stdin.readline()
 
 def all_up():
     return all([one.is_connected() for one in links])

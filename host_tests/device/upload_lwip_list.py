@@ -1,8 +1,9 @@
 # Every slice of a file is in the storage; what is left is the list of them. Each step that sends a
-# piece of it is timed.
+# piece of it is timed. After the hundredth one it waits for a word.
 from given import BROKER, CA, CONNECTED, FILE, HUB, KEY, SERVER, SLICE, report
 
 import gc
+import sys
 import time
 import iotc
 import iotc_files
@@ -54,4 +55,5 @@ while not upload.done:
         since = 0
     if before < 100 <= pieces:
         report(pieces=pieces)
+        sys.stdin.readline()
 report(pieces=pieces, longest_ms=longest // 1000, slice=upload.slice)

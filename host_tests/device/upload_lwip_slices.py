@@ -1,7 +1,9 @@
-# A file goes up slice by slice, with telemetry in between if CONNECTED; each step is timed.
+# A file goes up slice by slice, with telemetry in between if CONNECTED; each step is timed. If
+# SILENT it waits for a word, so that the line can be silenced.
 from given import BROKER, CA, CONNECTED, FILE, HUB, KEY, SERVER, SILENT, SLICE, report
 
 import gc
+import sys
 import time
 import iotc
 import iotc_files
@@ -40,6 +42,7 @@ while not done:
     if silent and upload.sent > 20000:
         silent = None
         report(sent=upload.sent)
+        sys.stdin.readline()
     if took < 1000:
         time.sleep_ms(5)
 report(sent=upload.sent, slice=upload.slice, longest_ms=longest // 1000)
