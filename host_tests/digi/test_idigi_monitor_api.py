@@ -1715,4 +1715,5 @@ def test_heap_of_a_session_on_32_bits(heap32):
         "session = client.create_session(print, 5)",
     ).heap
     assert heap[2] - heap[1] <= 300
-    assert heap[3] - heap[2] <= 720  # 350 of it the NetStream: each state has a name
+    # 410 of it the NetStream: each state has a name, one of them that lwIP had no memory.
+    assert heap[3] - heap[2] <= 784
