@@ -135,6 +135,17 @@ def test_microsofts_client_with_a_certificate(sdk, cloud, tmp_path):
     converse(sdk, cloud, name, cert=certificate, cert_key=key)
 
 
+def run_to_its_end(sdk, program, given, timeout):
+    """A program of Microsoft's client; its subprocess.CompletedProcess."""
+    return subprocess.run(
+        [str(sdk), "-c", program, json.dumps(given)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
+    )
+
+
 def test_microsofts_client_is_refused_with_a_wrong_key(sdk, cloud):
     given = {
         "dps": cloud["azure"]["dps_host"],
@@ -144,13 +155,7 @@ def test_microsofts_client_is_refused_with_a_wrong_key(sdk, cloud):
         "key": GROUP_KEY,
         "websockets": cloud["websockets"],
     }
-    done = subprocess.run(
-        [str(sdk), "-c", PROGRAM, json.dumps(given)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
+    done = run_to_its_end(sdk, PROGRAM, given, 60)
     assert done.returncode != 0 and "assigned" not in done.stdout
     # DPS answers on the topic; a CONNACK would have been a CredentialError.
     assert "error status code 401" in done.stderr, done.stderr
@@ -168,13 +173,7 @@ def uploader(sdk, cloud):
     def run(todo, **credentials):
         given = {"ca": cloud["ca_pem"], "hub": cloud["azure"]["hub_host"]}
         given.update(credentials, websockets=cloud["websockets"], todo=todo)
-        done = subprocess.run(
-            [str(sdk), "-c", UPLOAD, json.dumps(given)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-        )
+        done = run_to_its_end(sdk, UPLOAD, given, 120)
         told = [json.loads(line) for line in done.stdout.splitlines()]
         assert done.returncode == 0 and told[-1] == {"ended": True}, done.stderr
         return told[:-1]
