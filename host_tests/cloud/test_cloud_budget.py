@@ -12,7 +12,7 @@ CLIENTS = {
     "mqtt": ("mqtt_link", 1960),
     "azure": ("iotc", 2530),
     "ibm": ("ibmiotf.device", 2424),
-    "teamviewer": ("teamviewer_iot", 2560),  # it keeps an answer for which there is no memory
+    "teamviewer": ("teamviewer_iot", LIMIT),
 }
 
 
