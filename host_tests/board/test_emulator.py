@@ -486,6 +486,35 @@ def test_lwip_blocks_on_a_silent_line_even_when_non_blocking(board_lwip, echo_se
     assert program.next_report(60)["longest"] >= 9900
 
 
+def test_a_datagram_to_nowhere_tells_of_lwips_memory_and_never_leaves(board_lwip, tmp_path):
+    program = board_lwip.start(
+        """
+        import socket, sys
+
+        def told(size):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                sock.bind(("127.0.0.1", 9))
+                sock.sendto(b"nowhere" * (size // 7), ("127.0.0.1", 9))
+            except OSError as e:
+                return e.errno
+            finally:
+                sock.close()
+
+        report(ready=True)
+        sys.stdin.readline()
+        report(small=told(900), large=told(9000))
+        """
+    )
+    program.next_report()
+    program.line.record(tmp_path / "packets.pcap")
+    program.send("go")
+    # EHOSTUNREACH, and ENOMEM for more than lwIP has.
+    assert program.next_report() == {"small": 113, "large": 12}
+    program.stop()
+    assert b"nowhere" not in (tmp_path / "packets.pcap").read_bytes()
+
+
 def test_five_sockets_and_no_more(board_lwip):
     run = board_lwip.run(
         """
